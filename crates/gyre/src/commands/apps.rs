@@ -1,0 +1,1 @@
+//! `gyre apps list|info|delete`.
