@@ -68,6 +68,10 @@ id! {
     RevisionId,
     /// What a channel serves: a revision with its settings and the version of its variables.
     ReleaseId,
+    /// A repository of the OCI registry.
+    RepositoryId,
+    /// A key-value store or a database.
+    StoreId,
     /// An access token (not its secret).
     TokenId,
     /// One request as the logs know it.

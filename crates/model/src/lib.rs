@@ -16,7 +16,8 @@ mod upstream;
 pub use application::{Application, Mount, WasmFile};
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use id::{
-    AccountId, AppId, ChannelId, ParseIdError, ReleaseId, RequestId, RevisionId, TokenId,
+    AccountId, AppId, ChannelId, ParseIdError, ReleaseId, RepositoryId, RequestId, RevisionId,
+    StoreId, TokenId,
 };
 pub use limits::Limits;
 pub use locked::LockedApp;

@@ -1,0 +1,24 @@
+//! One way to load an application, whatever it came from, and the forms in which it travels.
+//!
+//! [`load`] reads a folder with a `spin.toml` or a bare component, [`artifact`] reads an OCI artifact whose blobs
+//! are on disk; both yield the same [`Application`](gyre_model::Application). [`pack`] turns one back into an
+//! artifact, [`registry`] moves artifacts over the network, [`archive`] reads and writes the archives inside them.
+//!
+//! Bytes are verified against their digest before they get a name that anybody else looks at, and everything
+//! a stranger can size is held to a constant of [`limits`].
+
+pub mod archive;
+pub mod artifact;
+mod digests;
+pub mod limits;
+pub mod load;
+pub mod oci;
+pub mod pack;
+pub mod registry;
+#[cfg(test)]
+mod testing;
+
+/// Features that an application may require of its host and that Gyre has.
+///
+/// Anything else in `host_requirements` refuses to load.
+pub const SUPPORTED_FEATURES: &[&str] = &["local_service_chaining"];

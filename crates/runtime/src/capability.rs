@@ -1,0 +1,116 @@
+//! What the host lets a component do beyond WASI's own: key-value stores, databases, variables and the network.
+//!
+//! One module for each capability. Each has one implementation, in the newest shape, on which the versions of
+//! its interface are thin adapters. The invariant: every interface is linked for every component, and whether a
+//! component may use it is decided by its [`Grants`], at the call.
+
+mod bindings;
+mod egress;
+mod grants;
+mod http_out;
+mod key_value;
+mod network;
+mod sockets;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+mod variables;
+
+use std::sync::Arc;
+
+use gyre_model::{LogEntry, LogShape, LogStream};
+use wasmtime::component::Linker;
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi_http::WasiHttpHooks;
+
+pub(crate) use grants::{GrantError, Grants};
+pub use grants::DataGrants;
+pub use variables::{Variables, VariablesProvider};
+
+use crate::{
+    context::{AppContext, ComponentContext},
+    host::{CallContext, HostState},
+    spec::AppSpec,
+};
+
+/// What the capabilities share between all instances of an app.
+pub(crate) struct AppShared {
+    /// The app's way to the outside.
+    egress: egress::Door,
+    /// Its idle connections.
+    connections: Arc<http_out::Pool>,
+}
+
+impl AppShared {
+    pub(crate) fn new(spec: &AppSpec) -> Self {
+        Self {
+            egress: egress::Door::new(spec.block_private_networks, spec.limits.outbound_per_app),
+            connections: Arc::default(),
+        }
+    }
+}
+
+/// What the capabilities keep for one instance. Made for every request: nothing is allocated before the guest
+/// asks for something.
+pub(crate) struct State {
+    http: http_out::Hooks,
+    /// Databases that are open.
+    databases: usize,
+}
+
+impl State {
+    pub(crate) fn new(
+        app: &Arc<AppContext>,
+        component: &Arc<ComponentContext>,
+        call: CallContext,
+    ) -> Self {
+        let origin = Origin { app: app.clone(), component: component.clone(), call };
+        Self { http: http_out::Hooks::new(origin), databases: 0 }
+    }
+
+    /// How `wasi:http` sends requests.
+    pub(crate) fn http_hooks(&mut self) -> &mut dyn WasiHttpHooks {
+        &mut self.http
+    }
+
+    /// Sets which sockets the guest may use. Names are not looked up for guests (Spin does not, either).
+    pub(crate) fn configure_wasi(&self, wasi: &mut WasiCtxBuilder) {
+        sockets::configure(self.http.origin(), wasi);
+    }
+}
+
+/// Who asks: the instance's app and component, and the call that it serves.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) app: Arc<AppContext>,
+    pub(crate) component: Arc<ComponentContext>,
+    pub(crate) call: CallContext,
+}
+
+impl Origin {
+    /// Writes the host's word into the app's log.
+    fn log(&self, text: &str) {
+        let log = &self.app.log;
+        let entry = |line: String| LogEntry {
+            time: gyre_telemetry::Clock::System.now(),
+            component: self.component.id.clone(),
+            request: self.call.request,
+            stream: LogStream::Host,
+            bytes: line.into(),
+        };
+        match log.shape() {
+            LogShape::Raw => log.write(entry(format!("{text}\n"))),
+            LogShape::Lines { .. } => {
+                text.lines().for_each(|line| log.write(entry(line.to_owned())));
+            }
+        }
+    }
+}
+
+/// Links the capabilities' interfaces.
+pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    key_value::add_to_linker(linker)?;
+    sqlite::add_to_linker(linker)?;
+    variables::add_to_linker(linker)?;
+    http_out::add_to_linker(linker)
+}

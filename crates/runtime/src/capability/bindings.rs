@@ -1,0 +1,32 @@
+//! The host's side of the interfaces in `wit/`, generated from them.
+
+#[allow(missing_docs, clippy::pedantic, reason = "generated")]
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "gyre:host/capabilities",
+        imports: {
+            // What may wait for a disk or for another task.
+            "fermyon:spin/key-value.[method]store.set": async | trappable,
+            "fermyon:spin/key-value.[method]store.delete": async | trappable,
+            "fermyon:spin/key-value.[method]store.get-keys": async | trappable,
+            "fermyon:spin/sqlite.[method]connection.execute": async | trappable,
+            "wasi:keyvalue/store.[method]bucket.set": async | trappable,
+            "wasi:keyvalue/store.[method]bucket.delete": async | trappable,
+            "wasi:keyvalue/store.[method]bucket.list-keys": async | trappable,
+            "wasi:keyvalue/batch": async | trappable,
+            "wasi:keyvalue/atomics.increment": async | trappable,
+            "wasi:keyvalue/atomics.swap": async | trappable,
+            default: trappable,
+        },
+        with: {
+            "fermyon:spin/key-value.store": gyre_data::KeyValueStore,
+            "fermyon:spin/sqlite.connection": gyre_data::DatabaseConnection,
+            "wasi:keyvalue/store.bucket": gyre_data::KeyValueStore,
+            "wasi:keyvalue/atomics.cas": crate::capability::key_value::Cas,
+        },
+        require_store_data_send: true,
+    });
+}
+
+pub(crate) use generated::{fermyon, wasi};

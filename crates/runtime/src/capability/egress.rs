@@ -1,0 +1,302 @@
+//! The door by which guests reach the world: resolve, check every address, connect, in one step and in one place.
+//!
+//! No other part of the runtime looks up a name or opens a connection for a guest. What is checked is the very
+//! address that is then connected to, at each attempt, so that no answer of a name server can change in between.
+
+mod networks;
+mod tls;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use url::Host;
+
+pub(crate) use tls::{TlsPeer, handshake};
+
+/// How long an address may take before the next one is tried beside it.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// The addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// Names of one app that are looked up at once: a look-up takes a thread.
+const LOOKUPS_AT_ONCE: usize = 8;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The name has no address.
+    #[error("address not available")]
+    Resolve(#[source] Option<io::Error>),
+    /// All addresses are ones that guests must not reach.
+    #[error("destination address is prohibited")]
+    Prohibited,
+    /// No address could be connected to; the last one's reason.
+    #[error("cannot connect")]
+    Connect(#[source] io::Error),
+}
+
+/// An app's door.
+pub(crate) struct Door {
+    block_private_networks: bool,
+    connections: Option<Arc<Semaphore>>,
+    lookups: Semaphore,
+    resolver: Resolver,
+}
+
+/// Who looks up names.
+enum Resolver {
+    /// The machine.
+    System,
+    /// A test.
+    #[cfg(test)]
+    Fixed(Box<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>),
+}
+
+/// The right to have a connection, while it is kept.
+#[derive(Debug)]
+pub(crate) struct Permit(#[allow(dead_code, reason = "kept, not read")] Option<OwnedSemaphorePermit>);
+
+impl Permit {
+    /// Whether there is a limit that it counts for.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Door {
+    /// A door that may be closed to special addresses, for at most `connections` at once.
+    pub(crate) fn new(block_private_networks: bool, connections: Option<u32>) -> Self {
+        Self {
+            block_private_networks,
+            connections: connections.map(|limit| Arc::new(Semaphore::new(limit as usize))),
+            lookups: Semaphore::new(LOOKUPS_AT_ONCE),
+            resolver: Resolver::System,
+        }
+    }
+
+    /// The right to one connection, now or not at all.
+    pub(crate) fn permit_now(&self) -> Option<Permit> {
+        match &self.connections {
+            None => Some(Permit(None)),
+            Some(limit) => limit.clone().try_acquire_owned().ok().map(|it| Permit(Some(it))),
+        }
+    }
+
+    /// The right to one connection, once there is one.
+    pub(crate) async fn permit(&self) -> Permit {
+        match &self.connections {
+            None => Permit(None),
+            Some(limit) => Permit(Some(
+                limit.clone().acquire_owned().await.expect("the semaphore is never closed"),
+            )),
+        }
+    }
+
+    /// Whether guests must not reach that address.
+    pub(crate) fn prohibits(&self, address: IpAddr) -> bool {
+        self.block_private_networks && !networks::is_public(address)
+    }
+
+    /// Connects to a host as a guest named it.
+    pub(crate) async fn connect(
+        &self,
+        host: &Host<String>,
+        port: u16,
+    ) -> Result<TcpStream, ConnectError> {
+        let addresses = match host {
+            Host::Ipv4(address) => vec![IpAddr::V4(*address)],
+            Host::Ipv6(address) => vec![IpAddr::V6(*address)],
+            Host::Domain(name) => self.resolve(name).await?,
+        };
+        connect_first(&self.admit(addresses, port)?).await
+    }
+
+    /// Those of a host's addresses that guests may reach.
+    fn admit(&self, found: Vec<IpAddr>, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+        if found.is_empty() {
+            return Err(ConnectError::Resolve(None));
+        }
+        let admitted = found.into_iter().filter(|address| !self.prohibits(*address));
+        let admitted: Vec<_> =
+            admitted.take(MAX_ADDRESSES).map(|address| SocketAddr::new(address, port)).collect();
+        if admitted.is_empty() { Err(ConnectError::Prohibited) } else { Ok(admitted) }
+    }
+
+    /// Connects to a listener of our own, wherever it is.
+    pub(crate) async fn connect_to_own(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+        connect_first(&[address]).await
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        let _turn = self.lookups.acquire().await.expect("the semaphore is never closed");
+        match &self.resolver {
+            Resolver::System => {
+                let found = tokio::net::lookup_host((name, 0)).await;
+                let found = found.map_err(|error| ConnectError::Resolve(Some(error)))?;
+                Ok(found.map(|address| address.ip()).collect())
+            }
+            #[cfg(test)]
+            Resolver::Fixed(resolve) => Ok(resolve(name)),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_resolver(
+        mut self,
+        resolve: impl Fn(&str) -> Vec<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.resolver = Resolver::Fixed(Box::new(resolve));
+        self
+    }
+}
+
+/// Connects to the first address that answers; each next one is tried when those before failed or are slow.
+async fn connect_first(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+    let mut attempts = FuturesUnordered::new();
+    let mut rest = addresses.iter();
+    let mut failure = None;
+    loop {
+        if let Some(address) = rest.next() {
+            attempts.push(connect_to(*address));
+        } else if attempts.is_empty() {
+            let none = || io::Error::from(io::ErrorKind::AddrNotAvailable);
+            return Err(ConnectError::Connect(failure.unwrap_or_else(none)));
+        }
+        let patience = async {
+            if rest.len() == 0 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(NEXT_ADDRESS_AFTER).await;
+        };
+        tokio::select! {
+            Some(attempt) = attempts.next() => match attempt {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = Some(error),
+            },
+            () = patience => {}
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{Ipv4Addr, Ipv6Addr},
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn canary() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    async fn is_untouched(canary: &TcpListener) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), canary.accept()).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn no_way_of_writing_a_loopback_address_gets_through() {
+        let (canary, port) = canary().await;
+        let door = Door::new(true, None);
+        let written = [
+            "127.0.0.1", "127.1", "127.0.1", "0x7f.1", "0x7f000001", "2130706433", "0177.0.0.1",
+            "127.0.0.1.", "0", "0.0.0.0", "localhost", "LOCALHOST", "localhost.", "[::1]", "[::]",
+            "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:7f00:0001]", "[::127.0.0.1]",
+            "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "１２７.0.0.1", "127。0。0。1",
+        ];
+        for host in written {
+            let parsed = Host::parse(host).unwrap();
+            let result = door.connect(&parsed, port).await;
+            assert!(
+                matches!(result, Err(ConnectError::Prohibited | ConnectError::Resolve(_))),
+                "{host} → {parsed}: {result:?}"
+            );
+        }
+        assert!(is_untouched(&canary).await);
+    }
+
+    #[tokio::test]
+    async fn an_open_door_leads_to_loopback() {
+        let (canary, port) = canary().await;
+        let door = Door::new(false, None);
+        for host in ["127.0.0.1", "127.1", "localhost"] {
+            door.connect(&Host::parse(host).unwrap(), port).await.unwrap();
+            canary.accept().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_its_mind_never_leads_inside() {
+        let (canary, port) = canary().await;
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        // Alternates between an address of documentation (not public either) and loopback.
+        let door = Door::new(true, None).with_resolver(move |_| {
+            match count.fetch_add(1, Ordering::SeqCst) % 3 {
+                0 => vec![Ipv4Addr::LOCALHOST.into()],
+                1 => vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::new(10, 0, 0, 1).into()],
+                _ => vec![Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()],
+            }
+        });
+        for _ in 0..1_000 {
+            let result = door.connect(&Host::Domain("rebind.example".into()), port).await;
+            assert!(matches!(result, Err(ConnectError::Prohibited)), "{result:?}");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1_000);
+        assert!(is_untouched(&canary).await);
+    }
+
+    #[test]
+    fn of_many_addresses_only_those_allowed_are_tried() {
+        let public = IpAddr::V4(Ipv4Addr::new(93, 184, 215, 14));
+        let found = std::iter::repeat_n(IpAddr::V4(Ipv4Addr::LOCALHOST), 15).chain([public]);
+        let admitted = Door::new(true, None).admit(found.collect(), 80).unwrap();
+        assert_eq!(admitted, [SocketAddr::new(public, 80)]);
+        let many = vec![public; 100];
+        assert_eq!(Door::new(true, None).admit(many, 80).unwrap().len(), MAX_ADDRESSES);
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_refuses() {
+        let (listener, port) = canary().await;
+        // Bound but not listening: refused.
+        let door = Door::new(false, None).with_resolver(|_| {
+            vec![Ipv4Addr::new(127, 0, 0, 2).into(), Ipv4Addr::LOCALHOST.into()]
+        });
+        door.connect(&Host::Domain("two.example".into()), port).await.unwrap();
+        listener.accept().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn permits_are_as_many_as_the_limit() {
+        let door = Door::new(false, Some(2));
+        let first = door.permit_now().unwrap();
+        let _second = door.permit().await;
+        assert!(door.permit_now().is_none());
+        drop(first);
+        assert!(door.permit_now().is_some());
+    }
+}

@@ -1,0 +1,112 @@
+//! Outgoing HTTP: `wasi:http/outgoing-handler`, to the world, to the app itself and to its other components.
+//!
+//! A request is checked against `allowed_outbound_hosts`, then goes one of three ways: to another component of
+//! the app in this process, to our own listener, or through the egress door. Connections are kept and used again
+//! within one app, never between apps.
+
+mod body;
+mod connection;
+mod error;
+mod pool;
+mod send;
+
+use std::sync::{Arc, OnceLock};
+
+use http::HeaderName;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
+    WasiHttpHooks, WasiHttpView,
+    p2::{
+        HttpResult,
+        bindings::http::{outgoing_handler, types::Scheme},
+        types::{HostFutureIncomingResponse, HostOutgoingRequest},
+    },
+};
+
+pub(crate) use pool::Pool;
+
+use super::Origin;
+use crate::host::{HasHost, HostState};
+
+/// Requests to this host go to the app itself: for SDKs that cannot send one without a host.
+const SELF_HOST: &str = "self.alt";
+
+/// Links `wasi:http/outgoing-handler`.
+pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    outgoing_handler::add_to_linker::<HostState, HasHost>(linker, |host| host)
+}
+
+impl outgoing_handler::Host for HostState {
+    fn handle(
+        &mut self,
+        request: Resource<HostOutgoingRequest>,
+        options: Option<Resource<RequestOptions>>,
+    ) -> HttpResult<Resource<HostFutureIncomingResponse>> {
+        // A request without a host is one to the app itself. Behind this there is no URI without one.
+        let outgoing = self.table.get_mut(&request)?;
+        let host = outgoing.authority.as_deref().unwrap_or_default();
+        if host.is_empty() || host.starts_with(':') {
+            outgoing.authority = Some(SELF_HOST.to_owned());
+            outgoing.scheme = Some(Scheme::Http);
+        }
+        outgoing_handler::Host::handle(&mut self.http(), request, options)
+    }
+}
+
+/// How one instance's `wasi:http` sends requests.
+pub(crate) struct Hooks {
+    origin: Origin,
+    /// Requests that the instance may have under way; made by the first.
+    permits: Option<Arc<Semaphore>>,
+}
+
+impl Hooks {
+    pub(crate) fn new(origin: Origin) -> Self {
+        Self { origin, permits: None }
+    }
+
+    /// Whose hooks they are.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn permits(&mut self) -> Option<Arc<Semaphore>> {
+        let limit = self.origin.app.limits.outbound_per_instance?;
+        let made = || Arc::new(Semaphore::new(limit as usize));
+        Some(self.permits.get_or_insert_with(made).clone())
+    }
+}
+
+/// What becomes of a request, or of a response's rest.
+type Sent = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl WasiHttpHooks for Hooks {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        static FILTER: OnceLock<ForbiddenHeaderFilter> = OnceLock::new();
+        FILTER.get_or_init(|| Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name))).clone()
+    }
+
+    /// It is set when it is known where the request goes.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Sent,
+    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Sent), Error>> + Send> {
+        let (origin, permits) = (self.origin.clone(), self.permits());
+        Box::new(async move {
+            let response = send::send(origin, permits, request, options.unwrap_or_default()).await?;
+            Ok((response, Box::new(async { Ok(()) }) as Sent))
+        })
+    }
+}

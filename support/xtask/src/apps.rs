@@ -1,0 +1,169 @@
+//! Builds the sample applications under `tests/apps`, each with the tools of its own language, once for
+//! each state of sources and tools. They are input that nobody here wrote the SDK of.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use walkdir::WalkDir;
+
+use crate::digest::{self, Inputs};
+use crate::packages::{self, Need};
+use crate::toolchain::{self, Toolchain};
+use crate::{paths, process};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+/// What the JavaScript and the Python application are built with.
+const TOOLS: [Need; 2] = [
+    Need { program: "npm", package: "npm", why: "the JavaScript sample application" },
+    Need { program: "python3", package: "python3", why: "the Python sample application" },
+];
+
+/// Raised when the way of building changes without a change of sources.
+const RECIPE: &str = "1";
+
+pub(crate) fn run(_: &Args) -> Result<()> {
+    build(&toolchain::provide()?)
+}
+
+/// Builds all three and puts each where tests look: `target/apps/<name>/{spin.toml,app.wasm}`.
+pub(crate) fn build(toolchain: &Toolchain) -> Result<()> {
+    packages::provide(&TOOLS)?;
+    place("rust", &toolchain.identity, |sources, out| rust(toolchain, sources, out))?;
+    place("js", "", javascript)?;
+    place("python", "", python)
+}
+
+/// Builds `tests/apps/<name>` with `build(sources, app.wasm)` unless that was done before.
+fn place(name: &str, identity: &str, build: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
+    let sources = paths::root().join("tests/apps").join(name);
+    let mut inputs = Inputs::new();
+    inputs.text(RECIPE).text(name).text(identity).files(&sources, &["target", "node_modules"])?;
+    let digest = inputs.finish();
+    let (built, _) = digest::fill_once(&paths::cache(), "apps", &digest, |folder| {
+        println!("Building the sample application in {name}");
+        build(&sources, &folder.join("app.wasm"))
+    })?;
+    // Hundreds of megabytes of tools have done their work.
+    let tools = workshop_of(name);
+    if tools.exists() {
+        fs::remove_dir_all(tools)?;
+    }
+    let place = paths::target().join("apps").join(name);
+    fs::create_dir_all(&place)?;
+    let stamp = place.join("digest");
+    if fs::read_to_string(&stamp).is_ok_and(|current| current == digest) {
+        return Ok(());
+    }
+    fs::copy(built.join("app.wasm"), place.join("app.wasm"))?;
+    fs::copy(sources.join("spin.toml"), place.join("spin.toml"))?;
+    fs::write(&stamp, &digest)?;
+    println!("{name}: {}", place.display());
+    Ok(())
+}
+
+fn rust(toolchain: &Toolchain, sources: &Path, out: &Path) -> Result<()> {
+    let build = workshop_of("rust");
+    let mut cargo = toolchain.cargo();
+    cargo.current_dir(sources).args(["build", "--release", "--locked"]);
+    cargo.args(["--target", "wasm32-wasip2"]).arg("--target-dir").arg(&build);
+    process::run_quietly(&mut cargo, "building the Rust sample application")?;
+    fs::copy(build.join("wasm32-wasip2/release/sdk_rust.wasm"), out)?;
+    Ok(())
+}
+
+fn javascript(sources: &Path, out: &Path) -> Result<()> {
+    let build = workshop("js", sources)?;
+    println!("Installing npm packages in {}", build.display());
+    // Exact versions are in package.json. A lock is not kept: the registry's client leaves out what
+    // other systems would need, and refuses its own file then.
+    let mut npm = process::command("npm");
+    npm.current_dir(&build).args(["install", "--no-package-lock", "--ignore-scripts"]);
+    process::run_quietly(npm.args(["--no-audit", "--no-fund"]), "installing npm packages")?;
+    let mut tool = process::command(build.join("node_modules/.bin/j2w"));
+    tool.current_dir(&build).args(["-i", "app.js", "-o", "app.wasm"]);
+    let what = "building the JavaScript sample application";
+    // It ends with success whatever happened; only the file tells.
+    let output = tool.output().context(what)?;
+    if !build.join("app.wasm").is_file() {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        bail!("{what}: j2w made no component");
+    }
+    fs::copy(build.join("app.wasm"), out)?;
+    Ok(())
+}
+
+fn python(sources: &Path, out: &Path) -> Result<()> {
+    let build = workshop("python", sources)?;
+    let environment = build.join("environment");
+    println!("Installing PyPI packages in {}", environment.display());
+    let make = || {
+        let mut venv = process::command("python3");
+        venv.args(["-m", "venv"]).arg(&environment);
+        process::run_within(&mut venv, std::time::Duration::from_mins(2))
+    };
+    if make().is_err() {
+        // Debian keeps the module in a package of its own.
+        packages::install(&["python3-venv"])?;
+        make().map_err(anyhow::Error::msg).context("making a Python environment")?;
+    }
+    let mut pip = process::command(environment.join("bin/python"));
+    pip.current_dir(&build).args(["-m", "pip", "install", "--quiet", "-r", "requirements.txt"]);
+    process::run_quietly(&mut pip, "installing PyPI packages")?;
+    let interfaces = build.join("wit/deps");
+    fs::create_dir_all(&interfaces)?;
+    for entry in fs::read_dir(wasi_interfaces()?)? {
+        let entry = entry?;
+        fs::copy(entry.path(), interfaces.join(entry.file_name()))?;
+    }
+    let mut tool = process::command(environment.join("bin/componentize-py"));
+    tool.current_dir(&build).env("RUST_BACKTRACE", "0");
+    tool.args(["-d", "wit", "-w", "gyre:sample/app", "componentize", "app"]);
+    tool.arg("-o").arg(out);
+    process::run_quietly(&mut tool, "building the Python sample application")
+}
+
+/// A fresh copy of `sources` in the cache, where tools may write what they like.
+fn workshop(name: &str, sources: &Path) -> Result<PathBuf> {
+    let folder = workshop_of(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    for entry in WalkDir::new(sources) {
+        let entry = entry?;
+        let relative = entry.path().strip_prefix(sources).expect("it is below sources");
+        let to = folder.join(relative);
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(&to)?;
+        } else {
+            fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(folder)
+}
+
+fn workshop_of(name: &str) -> PathBuf {
+    paths::cache().join("build/apps").join(name)
+}
+
+/// The interface definitions that WASI's own Rust bindings were made of.
+fn wasi_interfaces() -> Result<PathBuf> {
+    let guests = paths::root().join("support/guests");
+    let mut cargo = process::command("cargo");
+    cargo.current_dir(&guests).args(["metadata", "--format-version", "1", "--locked"]);
+    let output = cargo.output().context("cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let manifest = metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|package| package["name"] == "wasip2")
+        .and_then(|package| package["manifest_path"].as_str())
+        .context("the guests no longer use wasip2")?;
+    Ok(Path::new(manifest).with_file_name("wit").join("deps"))
+}

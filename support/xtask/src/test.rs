@@ -1,0 +1,166 @@
+//! Sets up what the tests need, runs them all, and says at the very end how many there were.
+
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+
+use crate::packages::{self, Need};
+use crate::summary::Summary;
+use crate::{apps, guests, paths, process, toolchain};
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// Run the long tests, too: soak, millions of requests, a thousand kills
+    #[arg(long)]
+    long: bool,
+    /// Only tests whose names contain this
+    filter: Option<String>,
+}
+
+/// Programs that tests talk to or are helped by.
+const NEEDS: [Need; 1] =
+    [Need { program: "skopeo", package: "skopeo", why: "tests of the OCI registry" }];
+
+/// Where a test writes that it could not run: its name, a tab, the reason. The kit in `support/testkit`
+/// knows this variable.
+const SKIPPED: &str = "GYRE_SKIPPED_TESTS";
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match run_all(args) {
+        Ok(sum) if sum.failed == 0 && sum.passed + sum.skipped > 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_all(args: &Args) -> Result<Summary> {
+    packages::provide(&NEEDS)?;
+    let toolchain = toolchain::provide()?;
+    guests::build(&toolchain)?;
+    apps::build(&toolchain)?;
+
+    let notes = tempfile::NamedTempFile::new()?;
+    let mut sum = Summary::default();
+    let mut has_succeeded = true;
+    for command in &mut runners(args) {
+        command.current_dir(paths::root()).env(SKIPPED, notes.path());
+        command.env("CARGO_TARGET_DIR", paths::cargo_target());
+        let (counts, status) = watch(command)?;
+        if counts == Summary::default() && !status {
+            bail!("the tests could not be run (see above)");
+        }
+        sum += counts;
+        has_succeeded &= status;
+    }
+    name_skipped(args, notes.path(), &mut sum)?;
+    // A runner that failed without a failed test is a failure all the same.
+    if !has_succeeded && sum.failed == 0 {
+        sum.failed = 1;
+    }
+    println!("{sum}");
+    Ok(sum)
+}
+
+/// nextest where it is installed, else cargo's own; then the examples in the documentation.
+fn runners(args: &Args) -> Vec<Command> {
+    let colour = if std::io::stderr().is_terminal() { "always" } else { "never" };
+    let mut runners = Vec::new();
+    let mut main = process::command("cargo");
+    if has_nextest() {
+        main.args(["nextest", "run", "--release", "--workspace", "--no-tests", "pass"]);
+        main.args(["--color", colour]);
+        if args.long {
+            main.args(["--profile", "long"]);
+        }
+        main.args(&args.filter);
+    } else {
+        main.args(["test", "--release", "--workspace", "--no-fail-fast", "--color", colour]);
+        main.args(["--lib", "--bins", "--tests"]);
+        main.args(&args.filter);
+        if !args.long {
+            main.args(["--", "--skip", "long_"]);
+        }
+    }
+    runners.push(main);
+    if args.filter.is_none() {
+        let mut examples = process::command("cargo");
+        examples.args(["test", "--release", "--workspace", "--doc", "--color", colour]);
+        runners.push(examples);
+    }
+    runners
+}
+
+fn has_nextest() -> bool {
+    process::exists("cargo-nextest")
+}
+
+/// Runs with its output shown, and adds up the closing lines in it.
+fn watch(command: &mut Command) -> Result<(Summary, bool)> {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("starting cargo")?;
+    let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let from_stderr = std::thread::spawn(move || copy(stderr, std::io::stderr()));
+    let mut sum = copy(stdout, std::io::stdout());
+    sum += from_stderr.join().unwrap_or_default();
+    Ok((sum, child.wait()?.success()))
+}
+
+fn copy(from: impl BufRead, mut to: impl Write) -> Summary {
+    let mut sum = Summary::default();
+    for line in from.split(b'\n') {
+        let Ok(line) = line else { break };
+        drop(to.write_all(&line).and_then(|()| to.write_all(b"\n")));
+        if let Some(counts) = Summary::parse(&String::from_utf8_lossy(&line)) {
+            sum += counts;
+        }
+    }
+    sum
+}
+
+/// Names every test that did not run. One that found that it cannot run here has told the runner that it
+/// passed: it is counted where it belongs.
+fn name_skipped(args: &Args, notes: &Path, sum: &mut Summary) -> Result<()> {
+    for line in fs::read_to_string(notes)?.lines() {
+        let (name, reason) = line.split_once('\t').unwrap_or((line, "no reason given"));
+        println!("skipped: {name}: {reason}");
+        sum.passed = sum.passed.saturating_sub(1);
+        sum.skipped += 1;
+    }
+    if args.filter.is_some() {
+        // What a filter leaves out was not asked for.
+        sum.skipped = fs::read_to_string(notes)?.lines().count() as u64;
+    } else if !args.long && has_nextest() {
+        for name in left_out()? {
+            println!("skipped: {name}: long; `cargo xtask test --long` runs it");
+        }
+    }
+    Ok(())
+}
+
+/// The tests that the default filter leaves out.
+fn left_out() -> Result<Vec<String>> {
+    let mut command = process::command("cargo");
+    command.current_dir(paths::root()).env("CARGO_TARGET_DIR", paths::cargo_target());
+    command.args(["nextest", "list", "--release", "--workspace", "--message-format", "json"]);
+    let output = command.output().context("listing the tests")?;
+    if !output.status.success() {
+        bail!("listing the tests: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let mut names = Vec::new();
+    for (binary, suite) in list["rust-suites"].as_object().into_iter().flatten() {
+        for (name, case) in suite["testcases"].as_object().into_iter().flatten() {
+            if case["filter-match"]["status"] == "mismatch" {
+                names.push(format!("{binary} {name}"));
+            }
+        }
+    }
+    Ok(names)
+}
