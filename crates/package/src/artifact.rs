@@ -268,10 +268,11 @@ fn load_within(
         }
     }
     let place = layout::place(dir, manifest_bytes);
+    let app = assemble(&contents, blobs, &place)?;
     if !place.is_dir() {
         layout::lay_out(&contents, blobs, &place, caps)?;
     }
-    assemble(contents, blobs, &place)
+    Ok(app)
 }
 
 /// What an earlier [`load`] of this manifest into this `dir` made; `None` where there was none.
@@ -289,7 +290,24 @@ pub fn reopen(
     if !place.is_dir() {
         return Ok(None);
     }
-    assemble(inspect(manifest_bytes, blobs)?, blobs, &place).map(Some)
+    assemble(&inspect(manifest_bytes, blobs)?, blobs, &place).map(Some)
+}
+
+/// Removes what [`load`] laid out below `dir` for the artifact of that digest. Nothing may be using it any more.
+///
+/// # Errors
+/// The disk.
+pub fn forget(digest: &Digest, dir: &Path) -> io::Result<()> {
+    layout::forget(digest, dir)
+}
+
+/// Removes what loads that were interrupted by the end of their process have left below `dir`. Call it before the
+/// first [`load`].
+///
+/// # Errors
+/// The disk.
+pub fn sweep(dir: &Path) -> io::Result<()> {
+    layout::sweep(dir)
 }
 
 /// The content of all components and of their dependencies.
@@ -312,13 +330,14 @@ fn ensure_wasm(layer: &oci::Descriptor, blobs: &dyn BlobSource) -> Result<(), Ar
     }
 }
 
-/// Points everything at its place on this machine.
+/// Points everything at its place on this machine, whether or not it is there yet.
 fn assemble(
-    contents: Contents,
+    contents: &Contents,
     blobs: &dyn BlobSource,
     place: &Path,
 ) -> Result<Application, ArtifactError> {
-    let Contents { manifest, mut locked, settings } = contents;
+    let Contents { manifest, locked, settings } = contents;
+    let (mut locked, settings) = (locked.clone(), settings.clone());
     let layers: HashMap<Digest, &oci::Descriptor> =
         manifest.layers.iter().map(|layer| (layer.digest, layer)).collect();
     let resolve = |source: &mut LockedSource, of: &dyn Fn() -> String| {

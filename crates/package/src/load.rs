@@ -150,7 +150,11 @@ impl Plan {
     fn read(path: PathBuf, options: LoadOptions) -> Result<Self, LoadError> {
         let text = fs_err::read_to_string(&path)
             .map_err(|source| LoadError::Read { path: path.clone(), source })?;
-        let diagnosed = |diagnostics| LoadError::Manifest { path: path.clone(), diagnostics };
+        let diagnosed = |diagnostics| LoadError::Manifest {
+            path: path.clone(),
+            text: text.clone(),
+            diagnostics,
+        };
         let manifest = Manifest::parse(&text).map_err(diagnosed)?;
         let settings = manifest.settings().clone();
         let manifest = manifest.normalize(options.profile.as_deref()).map_err(diagnosed)?;

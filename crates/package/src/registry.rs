@@ -12,6 +12,8 @@ use reqwest::{RequestBuilder, Response};
 use url::Url;
 
 mod auth;
+#[cfg(test)]
+pub(crate) mod double;
 mod error;
 mod progress;
 mod pull;
@@ -36,6 +38,8 @@ const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause that a registry may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long an answer may take to begin, or to go on; sending what it answers is part of it.
+const ANSWER_TIME: Duration = Duration::from_mins(5);
 /// What is read of an error's body, in bytes.
 const ERROR_BYTES: usize = 64 << 10;
 
@@ -75,7 +79,8 @@ impl Client {
             .user_agent(concat!("gyre/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(LoopbackResolver)
             .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_mins(1));
+            .tcp_keepalive(Duration::from_secs(30))
+            .read_timeout(ANSWER_TIME);
         if resolve::is_loopback(&base) {
             // A proxy of the environment is for the world outside.
             http = http.no_proxy();

@@ -1,6 +1,6 @@
 //! Honest archives come out as they went in; hostile ones are refused and leave nothing behind.
 
-use std::{fs::Permissions, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs::Permissions, io::Write as _, os::unix::fs::PermissionsExt as _};
 
 use flate2::write::GzEncoder;
 use fs_err as fs;
@@ -37,13 +37,13 @@ impl Tar {
     }
 
     fn pax(self, records: &[(&str, &str)]) -> Self {
-        let mut content = String::new();
+        let mut content = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
             let digits = if rest + 2 > 99 { 3 } else { 2 };
-            content.push_str(&format!("{} {key}={value}\n", rest + digits));
+            writeln!(content, "{} {key}={value}", rest + digits).unwrap();
         }
-        self.entry("pax", b'x', content.as_bytes())
+        self.entry("pax", b'x', &content)
     }
 
     fn gzip(mut self) -> Vec<u8> {

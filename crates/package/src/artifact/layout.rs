@@ -17,8 +17,41 @@ use crate::{
     digests, oci,
 };
 
+/// What the names of folders begin with that are not, or no longer, an artifact's.
+const WORK: &str = ".layout-";
+const UNPACKED: &str = ".unpack-";
+const REMOVED: &str = ".removed-";
+
 pub(super) fn place(dir: &Path, manifest_bytes: &[u8]) -> PathBuf {
     dir.join(Digest::of(manifest_bytes).hex())
+}
+
+pub(super) fn forget(digest: &Digest, dir: &Path) -> io::Result<()> {
+    // The name goes first, so that no half of it is ever found.
+    let gone = match tempfile::Builder::new().prefix(REMOVED).tempdir_in(dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        gone => gone?,
+    };
+    match fs_err::rename(dir.join(digest.hex()), gone.path()) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+        _ => gone.close(),
+    }
+}
+
+pub(super) fn sweep(dir: &Path) -> io::Result<()> {
+    let entries = match fs_err::read_dir(dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_left = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        if [WORK, UNPACKED, REMOVED].iter().any(is_left) {
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn assets(place: &Path, component: usize) -> PathBuf {
@@ -51,8 +84,8 @@ pub(super) fn lay_out(
 ) -> Result<(), ArtifactError> {
     let parent = place.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(parent)?;
-    let work = tempfile::Builder::new().prefix(".layout-").tempdir_in(parent)?;
-    let archives = tempfile::Builder::new().prefix(".unpack-").tempdir_in(parent)?;
+    let work = tempfile::Builder::new().prefix(WORK).tempdir_in(parent)?;
+    let archives = tempfile::Builder::new().prefix(UNPACKED).tempdir_in(parent)?;
 
     let mut files = Files {
         blobs,

@@ -42,7 +42,8 @@ impl Forge {
     }
 
     /// A locked app with one component whose code is the layer `code` and whose files are these.
-    fn locked(self, files: serde_json::Value) -> Self {
+    fn locked(self, files: impl Into<serde_json::Value>) -> Self {
+        let files: serde_json::Value = files.into();
         let digest = Digest::of("code").to_string();
         let locked = json!({
             "spin_lock_version": 0,
@@ -68,10 +69,11 @@ impl Forge {
 
     fn load_within(&self, caps: &Caps) -> Result<Application, ArtifactError> {
         let apps = self.dir.path().join("apps");
+        let count = || fs::read_dir(&apps).map_or(0, Iterator::count);
+        let before = count();
         let loaded = load_within(&self.manifest(), &self.blobs(), &apps, caps);
-        if loaded.is_err() && apps.exists() {
-            let left = fs::read_dir(&apps).unwrap().count();
-            assert_eq!(left, 0, "something is left of an artifact that was refused");
+        if loaded.is_err() {
+            assert_eq!(count(), before, "something is left of an artifact that was refused");
         }
         loaded
     }
@@ -87,11 +89,10 @@ fn files_come_from_layers_from_archives_and_from_the_locked_app_itself() {
     fs::write(dir.path().join("f"), "archived").unwrap();
     let mut archive = Vec::new();
     let path = dir.path().join("f");
-    archives::create([("elsewhere", path.as_path())], &mut archive, Compression::default()).unwrap();
-    let forge = Forge::new()
-        .layer(oci::FILE, b"layer")
-        .layer(oci::ARCHIVE, &archive)
-        .locked(json!([
+    archives::create([("elsewhere", path.as_path())], &mut archive, Compression::default())
+        .unwrap();
+    let forge =
+        Forge::new().layer(oci::FILE, b"layer").layer(oci::ARCHIVE, &archive).locked(json!([
             { "path": "x/layer", "digest": digest(b"layer") },
             { "path": "x/archived", "digest": digest(b"archived") },
             { "path": "inline", "inline": "aW5saW5l" },
@@ -99,8 +100,12 @@ fn files_come_from_layers_from_archives_and_from_the_locked_app_itself() {
         ]));
     let app = forge.load().unwrap();
     assert_eq!(app.mounts["a"][0].guest, "/");
-    let expected: [(&str, &[u8]); 4] =
-        [("both", b"inline"), ("inline", b"inline"), ("x/archived", b"archived"), ("x/layer", b"layer")];
+    let expected: [(&str, &[u8]); 4] = [
+        ("both", b"inline"),
+        ("inline", b"inline"),
+        ("x/archived", b"archived"),
+        ("x/layer", b"layer"),
+    ];
     let expected = expected.map(|(path, bytes)| (path.to_owned(), bytes.to_vec()));
     assert_eq!(tree(&app.mounts["a"][0].host), expected);
     // The code is used where its blob lies.
@@ -122,7 +127,9 @@ fn an_artifact_is_reopened_without_its_content_being_read() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let forge = Forge::new().layer(oci::FILE, b"f").locked(json!([{ "path": "f", "digest": digest(b"f") }]));
+    let forge = Forge::new()
+        .layer(oci::FILE, b"f")
+        .locked(json!([{ "path": "f", "digest": digest(b"f") }]));
     for content in ["code", "f"] {
         let digest = Digest::of(content);
         let place = forge.blobs().place(&digest);
@@ -235,7 +242,10 @@ fn a_component_larger_than_the_limit_is_refused_unread() {
     let mut forge = Forge::new().locked(json!([]));
     forge.layers[1].size = limits::LOCKED_APP_BYTES + 1;
     let err = forge.load().unwrap_err();
-    assert!(matches!(err, ArtifactError::TooLarge { limit: limits::LOCKED_APP_BYTES, .. }), "{err}");
+    assert!(
+        matches!(err, ArtifactError::TooLarge { limit: limits::LOCKED_APP_BYTES, .. }),
+        "{err}"
+    );
 }
 
 #[test]
@@ -246,7 +256,9 @@ fn what_must_be_understood_and_is_not_is_refused() {
         Forge::new().layer(oci::LOCKED_APP, locked.to_string().as_bytes()).load()
     };
     assert!(locked(json!({})).is_ok());
-    assert!(locked(json!({ "host_requirements": { "local_service_chaining": "required" } })).is_ok());
+    assert!(
+        locked(json!({ "host_requirements": { "local_service_chaining": "required" } })).is_ok()
+    );
     for unknown in [
         json!({ "spin_lock_version": 2 }),
         json!({ "must_understand": ["the_future"] }),
@@ -277,7 +289,8 @@ fn the_first_artifacts_of_spin_and_bare_packages_are_loaded_too() {
     let digest = digest(b"code");
     let locked = json!({ "spin_lock_version": 0, "triggers": [], "components": [{
         "id": "old", "source": { "content_type": "application/wasm", "digest": digest } }] });
-    let config = forge.blob("application/vnd.fermyon.spin.v1+config", locked.to_string().as_bytes());
+    let config =
+        forge.blob("application/vnd.fermyon.spin.v1+config", locked.to_string().as_bytes());
     let manifest = Manifest::new(config, forge.layers.clone(), BTreeMap::new()).to_bytes();
     let apps = forge.dir.path().join("apps");
     let app = load(&manifest, &forge.blobs(), &apps).unwrap();
@@ -297,7 +310,8 @@ fn the_first_artifacts_of_spin_and_bare_packages_are_loaded_too() {
 
 #[test]
 fn two_loads_at_once_do_not_disturb_each_other() {
-    let files: Vec<_> = (0..50).map(|n| json!({ "path": format!("d/{n}"), "inline": "aGk" })).collect();
+    let files: Vec<_> =
+        (0..50).map(|n| json!({ "path": format!("d/{n}"), "inline": "aGk" })).collect();
     let forge = Forge::new().locked(json!(files));
     std::thread::scope(|scope| {
         let loads: Vec<_> = (0..4).map(|_| scope.spawn(|| forge.load().unwrap())).collect();
@@ -307,4 +321,24 @@ fn two_loads_at_once_do_not_disturb_each_other() {
     });
     let apps = forge.dir.path().join("apps");
     assert_eq!(fs::read_dir(apps).unwrap().count(), 1, "the losers' work is removed");
+}
+
+#[test]
+fn what_is_forgotten_or_was_interrupted_is_removed() {
+    let forge = Forge::new().locked(json!([{ "path": "f", "inline": "aGk" }]));
+    let apps = forge.dir.path().join("apps");
+    let digest = Digest::of(forge.manifest());
+    sweep(&apps).unwrap();
+    forget(&digest, &apps).unwrap();
+    forge.load().unwrap();
+    fs::create_dir_all(apps.join(".layout-x/assets/0")).unwrap();
+    fs::create_dir_all(apps.join(".unpack-x")).unwrap();
+    sweep(&apps).unwrap();
+    let names: Vec<_> =
+        fs::read_dir(&apps).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [digest.hex().as_str()]);
+    forget(&digest, &apps).unwrap();
+    forget(&digest, &apps).unwrap();
+    assert_eq!(fs::read_dir(&apps).unwrap().count(), 0);
+    assert!(reopen(&forge.manifest(), &forge.blobs(), &apps).unwrap().is_none());
 }

@@ -22,6 +22,8 @@ pub enum LoadError {
     Manifest {
         /// The manifest.
         path: PathBuf,
+        /// Its text, which the diagnostics' spans point into.
+        text: String,
         /// What is wrong.
         #[source]
         diagnostics: Diagnostics,

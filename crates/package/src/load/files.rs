@@ -14,9 +14,6 @@ use gyre_model::Mount;
 
 use super::FilesError;
 
-const LEARN_MORE: &str = "If you want to include a directory, use source-destination form, or a glob pattern ending \
-                          in **/*.\nLearn more: https://spinframework.dev/writing-apps#including-files-with-components";
-
 /// Copies the files of a component to the folder `into`, which it sees as `/`.
 pub(super) fn copy(
     root: &Path,
@@ -91,21 +88,6 @@ impl Copy<'_> {
     }
 
     fn pattern(&self, text: &str) -> Result<(), FilesError> {
-        if text == ".." || text.ends_with("/..") {
-            let what = "A file pattern can't end in a parent directory path (..)";
-            return Err(self.error(format!("{what}\n{LEARN_MORE}")));
-        }
-        if text == "." || text.ends_with("/.") {
-            let what = "A file pattern can't end in a current directory path (.)";
-            return Err(self.error(format!("{what}\n{LEARN_MORE}")));
-        }
-        if text == "*" || text == "**/*" {
-            let what = if text == "*" { "directory" } else { "directory tree" };
-            tracing::warn!(
-                "A component is including the entire application {what} as asset files. This is unlikely to be \
-                 what you want. If this is what you want, use the pattern \"./{text}\" to avoid this warning."
-            );
-        }
         if Path::new(text).is_absolute() || climbs(text) {
             return Err(self.outside(text));
         }

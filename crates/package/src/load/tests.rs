@@ -6,6 +6,8 @@ use gyre_model::Digest;
 use super::*;
 use crate::testing::{Folder, chain, tree};
 
+const NO_SUCH_FILE: &str = "No such file or directory (os error 2)";
+
 #[tokio::test]
 async fn an_application_is_loaded_with_its_code_its_origin_and_its_settings() {
     let folder = Folder::new(
@@ -41,8 +43,7 @@ async fn a_missing_wasm_file_is_named_and_so_is_its_place_in_the_manifest() {
         [
             "Failed to load component `a`".to_owned(),
             "Failed to load Wasm source \"a.wasm\"".to_owned(),
-            format!("failed to open file `{}`", path.display()),
-            "No such file or directory (os error 2)".to_owned(),
+            format!("failed to open file `{}`: {NO_SUCH_FILE}", path.display()),
         ]
     );
     assert!(texts[0].starts_with("Failed to load Spin app from \"/"), "{}", texts[0]);
@@ -57,7 +58,7 @@ async fn a_missing_or_wrong_manifest_is_said_to_be_so() {
     let err = from_manifest(&folder.path("none.toml"), options).await.unwrap_err();
     let texts = chain(&err);
     assert!(texts[0].starts_with("Failed to read Spin app manifest from "), "{texts:?}");
-    assert_eq!(texts.last().unwrap(), "No such file or directory (os error 2)");
+    assert!(texts.last().unwrap().ends_with(NO_SUCH_FILE), "{texts:?}");
     let err = Folder::new("nonsense = [").load().await.unwrap_err();
     assert!(matches!(err, LoadError::Manifest { .. }), "{err:?}");
 }
@@ -96,7 +97,7 @@ async fn a_bare_component_gets_all_requests() {
     assert_eq!((app.locked.name(), &code[..4]), ("hello", &b"\0asm"[..]));
 
     let err = from_wasm(&folder.path("none.wasm"), &folder.path("cache")).await.unwrap_err();
-    assert_eq!(chain(&err).last().unwrap(), "No such file or directory (os error 2)");
+    assert!(chain(&err).last().unwrap().ends_with(NO_SUCH_FILE), "{err:?}");
 }
 
 #[tokio::test]
@@ -180,9 +181,6 @@ async fn entries_of_files_that_cannot_be_meant_are_refused_in_spins_words() {
                    application directory.";
     for (entry, text) in [
         (r#""nope""#, "\"nope\" does not exist and doesn't appear to be a glob pattern"),
-        (r#""..""#, "A file pattern can't end in a parent directory path (..)"),
-        (r#""a/..""#, "A file pattern can't end in a parent directory path (..)"),
-        (r#"".""#, "A file pattern can't end in a current directory path (.)"),
         (r#""../beside/*""#, outside),
         (r#""/etc/hosts""#, outside),
         (r#"{ source = "/", destination = "/" }"#, outside),
@@ -190,7 +188,10 @@ async fn entries_of_files_that_cannot_be_meant_are_refused_in_spins_words() {
         (r#"{ source = "none", destination = "/" }"#, "File or directory \"none\" does not exist"),
         (r#"{ source = "f", destination = "/" }"#, "\"/\" is not a valid destination file name"),
         (r#"{ source = "f", destination = "d/" }"#, "\"d/\" is not a valid destination file name"),
-        (r#"{ source = "f", destination = "../x" }"#, "\"../x\" is not a valid destination file name"),
+        (
+            r#"{ source = "f", destination = "../x" }"#,
+            "\"../x\" is not a valid destination file name",
+        ),
     ] {
         let folder = Folder::of_one(&format!("files = [{entry}]"))
             .write("app/f", "")
@@ -276,7 +277,10 @@ async fn a_package_of_a_registry_is_said_not_to_be_fetched() {
          component = \"a\"\n[component.a]\nsource = { package = \"ns:name\", version = \"1.0.0\" }\n",
     );
     let texts = chain(&folder.load().await.unwrap_err());
-    assert!(texts[3].starts_with("ns:name@1.0.0 is a package of a Wasm package registry"), "{texts:?}");
+    assert!(
+        texts[3].starts_with("ns:name@1.0.0 is a package of a Wasm package registry"),
+        "{texts:?}"
+    );
 }
 
 #[tokio::test]
@@ -290,7 +294,7 @@ async fn dependencies_are_found_beside_the_component() {
     fs::remove_file(folder.path("app/foo.wasm")).unwrap();
     let texts = chain(&folder.load().await.unwrap_err());
     assert_eq!(texts[2], "Failed to load component dependency `foo` for `a`");
-    assert_eq!(texts.last().unwrap(), "No such file or directory (os error 2)");
+    assert!(texts.last().unwrap().ends_with(NO_SUCH_FILE), "{texts:?}");
 }
 
 mod downloads {
@@ -328,8 +332,10 @@ mod downloads {
         let digest = Digest::of("code");
         let wrong = folder(&format!("{}a.wasm", server.url()), &digest.to_string());
         let texts = chain(&wrong.load().await.unwrap_err());
-        let expected =
-            format!("invalid content digest; expected {digest}, downloaded {}", Digest::of("other"));
+        let expected = format!(
+            "invalid content digest; expected {digest}, downloaded {}",
+            Digest::of("other")
+        );
         assert_eq!(texts.last().unwrap(), &expected);
         assert_eq!(tree(&wrong.path("cache")), []);
 

@@ -1,6 +1,9 @@
 //! Packing is deterministic, and what was packed loads as what it was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use fs_err as fs;
 use gyre_model::LimitSettings;
@@ -27,11 +30,14 @@ async fn an_artifact_has_code_then_files_then_the_locked_app() {
     assert_eq!(manifest.layers[1].digest, Digest::of([b'b'; 200]));
     assert_eq!(manifest.config.media_type, oci::CONFIG);
     assert_eq!(packed.digest, Digest::of(&packed.manifest));
-    assert_eq!(packed.size(), manifest.blobs().map(|blob| blob.size).sum());
+    assert_eq!(packed.size(), manifest.blobs().map(|blob| blob.size).sum::<u64>());
     let annotations: Vec<_> = manifest.annotations.iter().map(|(k, v)| (&k[..], &v[..])).collect();
     assert_eq!(
         annotations,
-        [("org.opencontainers.image.title", "hello"), ("org.opencontainers.image.version", "0.1.0")]
+        [
+            ("org.opencontainers.image.title", "hello"),
+            ("org.opencontainers.image.version", "0.1.0")
+        ]
     );
 
     assert!(!packed.locked.metadata.contains_key("origin"));
@@ -157,10 +163,13 @@ async fn what_no_server_would_take_is_not_packed() {
     assert!(matches!(pack(&app), Err(PackError::NoCode(id)) if id == "a"));
 }
 
+/// Code and files.
+type RandomComponent = (Vec<u8>, BTreeMap<String, Vec<u8>>);
+
 /// An application at random: some components, each with code and files.
 #[derive(Debug, Clone)]
 struct Random {
-    components: BTreeMap<String, (Vec<u8>, BTreeMap<String, Vec<u8>>)>,
+    components: BTreeMap<String, RandomComponent>,
     settings: Settings,
     description: String,
     archives: bool,
@@ -183,7 +192,7 @@ fn application() -> impl Strategy<Value = Random> {
     let component = (bytes(), prop::collection::btree_map(path(), bytes(), 0..6));
     let settings = (prop::option::of("/[a-z]{1,5}"), prop::option::of(1_u32..9000));
     (
-        prop::collection::btree_map("[a-z]{1,6}(-[a-z0-9]{1,4})?", component, 1..4),
+        prop::collection::btree_map("[a-z]{1,6}(-[a-z][a-z0-9]{0,3})?", component, 1..4),
         settings,
         "[ -~ü]{0,20}",
         any::<bool>(),
@@ -207,14 +216,15 @@ impl Random {
             quoted(&self.description)
         );
         for (id, (_, files)) in &self.components {
-            manifest.push_str(&format!(
+            write!(
+                manifest,
                 "[[trigger.http]]\nroute = \"/{id}\"\ncomponent = \"{id}\"\n\
                  [component.{id}]\nsource = \"{id}.wasm\"\n"
-            ));
+            )
+            .unwrap();
             if !files.is_empty() {
-                manifest.push_str(&format!(
-                    "files = [{{ source = \"files-{id}\", destination = \"/\" }}]\n"
-                ));
+                writeln!(manifest, "files = [{{ source = \"files-{id}\", destination = \"/\" }}]")
+                    .unwrap();
             }
         }
         let mut folder = Folder::new(&manifest);

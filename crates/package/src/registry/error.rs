@@ -52,6 +52,9 @@ pub enum Error {
     /// 404.
     #[error("the registry has no {0}")]
     NotFound(String),
+    /// 404 for an upload that had begun: it expired, or the registry forgot it over a restart.
+    #[error("the registry has lost the upload")]
+    UploadLost,
     /// 413.
     #[error("the registry finds it too large: {0}")]
     TooLarge(String),
@@ -120,7 +123,7 @@ impl Error {
     /// Whether the same step might succeed in a moment.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Busy { .. } => true,
+            Self::Unreachable { .. } | Self::Busy { .. } | Self::UploadLost => true,
             Self::Exchange { source, .. } => !source.is_builder() && !source.is_redirect(),
             _ => false,
         }

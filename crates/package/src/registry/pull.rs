@@ -51,8 +51,9 @@ impl Client {
         let total = blobs.iter().map(|blob| blob.size).sum();
         let tracker = Tracker::new(total, blobs.len(), progress);
         let folder = BlobFolder::new(dir);
-        stream::iter(blobs)
-            .map(|blob| self.pull_blob(scope, blob, &folder, &tracker))
+        let transfers: Vec<_> =
+            blobs.into_iter().map(|blob| self.pull_blob(scope, blob, &folder, &tracker)).collect();
+        stream::iter(transfers)
             .buffer_unordered(PARALLEL)
             .try_for_each(|()| future::ok(()))
             .await?;

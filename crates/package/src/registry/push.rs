@@ -22,7 +22,7 @@ use crate::{
 
 /// A blob up to this size goes in one request, a larger one in pieces of it: what has to be sent again when a
 /// connection breaks.
-const PIECE_BYTES: u64 = 8 << 20;
+const PIECE_BYTES: u64 = 4 << 20;
 const READ_BYTES: usize = 128 << 10;
 
 impl Client {
@@ -46,8 +46,9 @@ impl Client {
         }
         let scope = Scope { repository, actions: "pull,push" };
         let tracker = Tracker::new(packed.size(), packed.blobs.len(), progress);
-        stream::iter(&packed.blobs)
-            .map(|blob| self.push_blob(scope, blob, &tracker))
+        let transfers: Vec<_> =
+            packed.blobs.iter().map(|blob| self.push_blob(scope, blob, &tracker)).collect();
+        stream::iter(transfers)
             .buffer_unordered(PARALLEL)
             .try_for_each(|()| future::ok(()))
             .await?;
@@ -266,7 +267,10 @@ fn location(asked: &Url, response: &Response) -> Result<Url, Error> {
 }
 
 async fn refused(blob: &Blob, response: Response) -> Error {
-    match Error::from_response("such repository or upload", response).await {
+    let is_upload = response.url().path().contains("/blobs/uploads/");
+    let is_new = response.url().path().ends_with("/blobs/uploads/");
+    match Error::from_response("such repository", response).await {
+        Error::NotFound(_) if is_upload && !is_new => Error::UploadLost,
         Error::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" => {
             Error::SentMismatch(blob.digest)
         }
