@@ -15,16 +15,17 @@ use std::{
 use rusqlite::OptionalExtension as _;
 use tokio::sync::oneshot;
 
-use crate::{
-    KeyValueError, KeyValueLimits, Location,
-    open_files::OpenFiles,
-    pool::Pool,
-};
+use crate::{KeyValueError, KeyValueLimits, Location, open_files::OpenFiles, pool::Pool};
 use file::File;
 use write::{Done, Op};
 
-/// A listing or many values are read in place up to this; more, on the pool.
+/// A listing or many values are read in place up to this many; more, on the pool.
 const INLINE_ITEMS: usize = 64;
+/// Likewise, in bytes of values.
+const INLINE_BYTES: usize = 256 << 10;
+
+/// Keys with their values, if they have one.
+type Pairs = Vec<(String, Option<Vec<u8>>)>;
 
 /// The key-value stores that are open in this process. Cheap to clone.
 #[derive(Clone)]
@@ -86,7 +87,7 @@ impl KeyValueStores {
         };
         for file in files {
             let (done, wait) = oneshot::channel();
-            Pool::shared().run(move || {
+            Pool::key_value().run(move || {
                 file.close();
                 let _ = done.send(());
             });
@@ -173,29 +174,32 @@ impl KeyValueStore {
         &self,
         keys: Vec<String>,
     ) -> Result<Vec<(String, Option<Vec<u8>>)>, KeyValueError> {
-        if keys.len() <= INLINE_ITEMS {
-            return self.collect(keys);
+        if keys.len() <= INLINE_ITEMS
+            && let Some(pairs) = self.collect(&keys, INLINE_BYTES)?
+        {
+            return Ok(pairs);
         }
         let this = self.clone();
-        on_pool(move || this.collect(keys)).await
+        on_pool(move || this.collect(&keys, usize::MAX).map(Option::unwrap_or_default)).await
     }
 
-    fn collect(
-        &self,
-        keys: Vec<String>,
-    ) -> Result<Vec<(String, Option<Vec<u8>>)>, KeyValueError> {
+    /// The values of `keys`, unless they are more than `at_most` bytes.
+    fn collect(&self, keys: &[String], at_most: usize) -> Result<Option<Pairs>, KeyValueError> {
         let limit = self.limits.result_bytes;
         let mut bytes = 0;
-        keys.into_iter()
-            .map(|key| {
-                let value = self.get(&key)?;
-                bytes += key.len() + value.as_ref().map_or(0, Vec::len);
-                if bytes > limit {
-                    return Err(KeyValueError::ResultTooLong { limit });
-                }
-                Ok((key, value))
-            })
-            .collect()
+        let mut pairs = Vec::with_capacity(keys.len());
+        for key in keys {
+            let value = self.get(key)?;
+            bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+            if bytes > limit {
+                return Err(KeyValueError::ResultTooLong { limit });
+            }
+            if bytes > at_most {
+                return Ok(None);
+            }
+            pairs.push((key.clone(), value));
+        }
+        Ok(Some(pairs))
     }
 
     /// Sets `key`. Durable when it returns, as are all writes; a write whose future is dropped may happen or not.
@@ -284,7 +288,7 @@ async fn on_pool<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, KeyValueError> + Send + 'static,
 ) -> Result<T, KeyValueError> {
     let (answer, result) = oneshot::channel();
-    Pool::shared().run(move || {
+    Pool::key_value().run(move || {
         let _ = answer.send(f());
     });
     result.await.map_err(|_| KeyValueError::Closed)?

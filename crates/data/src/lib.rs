@@ -27,6 +27,7 @@
 
 mod database;
 mod error;
+mod folder;
 mod key_value;
 mod limits;
 mod open_files;

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Connections, each with two or three descriptors. Those in use may exceed it.
-const LIMIT: usize = 1024;
+const LIMIT: usize = 512;
 
 /// Something that holds connections open to be quick when asked again.
 pub(crate) trait Holder: Send + Sync {

@@ -1,7 +1,8 @@
 //! The threads on which blocking work is done: few, shared by all stores and databases of the process.
 //!
 //! Threads come when all others are busy, up to a limit, and go when there is nothing to do. A job may wait for
-//! the disk or for SQLite, but only as long as its own time limit says.
+//! the disk or for SQLite, but only as long as its own time limit says. Key-value writes, which are short, do not stand
+//! in line behind statements, which need not be.
 
 use std::{
     collections::VecDeque,
@@ -12,8 +13,10 @@ use std::{
     time::Duration,
 };
 
+/// Each is waiting for a disk most of the time.
+const KEY_VALUE_THREADS: usize = 8;
 /// Slow statements of one database hold at most a few of these: see `database`.
-const THREADS: usize = 32;
+const STATEMENT_THREADS: usize = 32;
 const IDLE: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -38,10 +41,16 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// The process's pool.
-    pub(crate) fn shared() -> &'static Self {
-        static SHARED: OnceLock<Pool> = OnceLock::new();
-        SHARED.get_or_init(|| Self::new(THREADS))
+    /// The process's threads for key-value stores.
+    pub(crate) fn key_value() -> &'static Self {
+        static POOL: OnceLock<Pool> = OnceLock::new();
+        POOL.get_or_init(|| Self::new(KEY_VALUE_THREADS))
+    }
+
+    /// The process's threads for statements of databases.
+    pub(crate) fn statements() -> &'static Self {
+        static POOL: OnceLock<Pool> = OnceLock::new();
+        POOL.get_or_init(|| Self::new(STATEMENT_THREADS))
     }
 
     fn new(limit: usize) -> Self {

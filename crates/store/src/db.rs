@@ -9,6 +9,7 @@ mod logins;
 mod registry;
 mod releases;
 pub(crate) mod rows;
+#[allow(clippy::needless_pass_by_value, reason = "the methods of Db hand over what they own")]
 mod sqlite;
 mod stores;
 mod variables;

@@ -7,18 +7,18 @@
 mod blobs;
 mod db;
 mod files;
-// mod logs;
+mod logs;
 mod secrets;
 mod snapshot;
 
 pub use blobs::{BlobError, BlobReader, Blobs, Upload, UploadId};
 pub use db::rows::{
     Account, Activation, App, AppState, Channel, Decision, DeviceCode, DeviceStatus, Link, Listing,
-    ManifestRow, Page, Release, ReleaseState, Repository, Revision, Route, Rotation, Store,
+    ManifestRow, Page, Release, ReleaseState, Repository, Revision, Rotation, Route, Store,
     StoreKind, Token, TokenKind, Variable, VariableChange,
 };
 pub use db::{Db, DbError};
 pub use files::{sync_dir, write_atomically, write_secret};
-// pub use logs::{AppLogs, LogFilter, LogFollower, LogOrigin, LogsConfig, StoredLog};
+pub use logs::{AppLogs, LogFilter, LogFollower, LogOrigin, LogsConfig, StoredLog};
 pub use secrets::{Keyring, KeyringError, OpenError};
 pub use snapshot::{RoutesSnapshot, SnapshotError};

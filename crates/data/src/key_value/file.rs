@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::write::{Done, Op, Queue, Waiting, run_batch};
 use crate::{
     KeyValueError, Location,
+    folder::{as_sqlite, make_folder_of},
     open_files::{Holder, OpenFile, OpenFiles, touch},
     pool::Pool,
 };
@@ -67,7 +68,7 @@ impl Holder for File {
         }
         if !closing.is_empty() {
             // The last one to close writes the log back: not here.
-            Pool::shared().run(move || drop(closing));
+            Pool::key_value().run(move || drop(closing));
         }
     }
 }
@@ -84,7 +85,8 @@ impl File {
             writer: Slot::default(),
             queue: Mutex::default(),
         });
-        let holder: std::sync::Weak<dyn Holder> = Arc::downgrade(&(file.clone() as Arc<dyn Holder>));
+        let holder: std::sync::Weak<dyn Holder> =
+            Arc::downgrade(&(file.clone() as Arc<dyn Holder>));
         file.open_files.register(holder);
         file
     }
@@ -155,7 +157,9 @@ impl File {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(READ_BUSY)?;
-        connection.execute_batch("PRAGMA query_only=ON; PRAGMA trusted_schema=OFF;")?;
+        connection.execute_batch(
+            "PRAGMA query_only=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-256;",
+        )?;
         Ok(Some((connection, open_file)))
     }
 
@@ -164,12 +168,7 @@ impl File {
         let connection = match &self.location {
             Location::Memory => Connection::open_in_memory()?,
             Location::File(path) => {
-                if let Some(dir) = path.parent() {
-                    fs_err::create_dir_all(dir).map_err(|error| match error.kind() {
-                        std::io::ErrorKind::StorageFull => full(),
-                        _ => rusqlite::Error::ToSqlConversionFailure(error.into()),
-                    })?;
-                }
+                make_folder_of(path).map_err(as_sqlite)?;
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
                     | OpenFlags::SQLITE_OPEN_CREATE
                     | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -179,7 +178,7 @@ impl File {
         connection.busy_timeout(WRITE_BUSY)?;
         connection.execute_batch(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF;
-             PRAGMA journal_size_limit=4194304;",
+             PRAGMA journal_size_limit=4194304; PRAGMA cache_size=-512;",
         )?;
         connection.execute_batch(TABLE)?;
         Ok(Some((connection, open_file)))
@@ -201,7 +200,7 @@ impl File {
             queue.is_scheduled = true;
             drop(queue);
             let this = self.clone();
-            Pool::shared().run(move || this.drain());
+            Pool::key_value().run(move || this.drain());
         }
         result
     }
@@ -216,7 +215,7 @@ impl File {
             return;
         }
         drop(queue);
-        Pool::shared().run(move || self.drain());
+        Pool::key_value().run(move || self.drain());
     }
 
     fn run_waiting(&self) {
@@ -273,11 +272,6 @@ fn lock(slot: &Slot) -> MutexGuard<'_, Option<(Connection, OpenFile)>> {
 fn lacks_table(error: &rusqlite::Error) -> bool {
     matches!(error, rusqlite::Error::SqliteFailure(_, Some(text)) | rusqlite::Error::SqlInputError { msg: text, .. }
         if text.starts_with("no such table"))
-}
-
-fn full() -> rusqlite::Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-    rusqlite::Error::SqliteFailure(code, None)
 }
 
 /// SQLite's error in the words of this crate.

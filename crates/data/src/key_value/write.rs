@@ -93,7 +93,9 @@ impl Op {
                     None => 0,
                     Some(bytes) => match <[u8; 8]>::try_from(bytes.as_slice()) {
                         Ok(bytes) => i64::from_le_bytes(bytes),
-                        Err(_) => return Ok(Err(KeyValueError::NotANumber { length: bytes.len() })),
+                        Err(_) => {
+                            return Ok(Err(KeyValueError::NotANumber { length: bytes.len() }));
+                        }
                     },
                 };
                 let sum = number.wrapping_add(*delta);

@@ -176,7 +176,5 @@ pub(super) fn hash(mut file: File) -> io::Result<(Hasher, u64)> {
 pub(super) async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, BlobError> {
-    tokio::task::spawn_blocking(f)
-        .await
-        .map_err(|error| BlobError::Io(io::Error::other(error)))?
+    tokio::task::spawn_blocking(f).await.map_err(|error| BlobError::Io(io::Error::other(error)))?
 }

@@ -36,10 +36,7 @@ async fn content_is_found_by_its_digest_whole_and_in_part() {
     assert_eq!((part.as_slice(), size), (&content[10..20], 3_000_000));
     assert_eq!(blobs.list().await.unwrap(), [(digest, 3_000_000)]);
     assert_eq!(blobs.verify(&digest).await.unwrap(), Some(true));
-    assert!(matches!(
-        blobs.read_all(&digest, 10).await,
-        Err(BlobError::TooLarge { limit: 10 })
-    ));
+    assert!(matches!(blobs.read_all(&digest, 10).await, Err(BlobError::TooLarge { limit: 10 })));
     assert!(blobs.remove(&digest).await.unwrap());
     assert!(!blobs.remove(&digest).await.unwrap());
 }
@@ -99,7 +96,7 @@ async fn only_uploads_that_nobody_writes_to_are_swept() {
     let idle = blobs.begin(100).await.unwrap();
     let id = idle.id();
     idle.pause().await.unwrap();
-    assert_eq!(blobs.sweep(Duration::from_secs(3600)).await.unwrap(), 0);
+    assert_eq!(blobs.sweep(Duration::from_hours(1)).await.unwrap(), 0);
     assert_eq!(blobs.sweep(Duration::ZERO).await.unwrap(), 1);
     assert!(matches!(blobs.resume(id, 100).await, Err(BlobError::UnknownUpload)));
     held.commit(&Digest::of("held")).await.unwrap();

@@ -37,19 +37,27 @@ fn token(row: &Row<'_>) -> Result<Token, rusqlite::Error> {
 }
 
 pub(in crate::db) fn create(tx: &Transaction<'_>, a: Account) -> Result<(), Failure> {
-    tx.prepare_cached("INSERT INTO accounts (id, name, is_admin, created) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((a.id.as_uuid().into_bytes(), a.name, a.is_admin, ns(a.created)))?;
+    tx.prepare_cached(
+        "INSERT INTO accounts (id, name, is_admin, created) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute((a.id.as_uuid().into_bytes(), a.name, a.is_admin, ns(a.created)))?;
     Ok(())
 }
 
-pub(in crate::db) fn by_id(tx: &Transaction<'_>, id: AccountId) -> Result<Option<Account>, Failure> {
+pub(in crate::db) fn by_id(
+    tx: &Transaction<'_>,
+    id: AccountId,
+) -> Result<Option<Account>, Failure> {
     Ok(tx
         .prepare_cached("SELECT * FROM accounts WHERE id = ?1")?
         .query_row([id.as_uuid().into_bytes()], account)
         .optional()?)
 }
 
-pub(in crate::db) fn by_name(tx: &Transaction<'_>, name: String) -> Result<Option<Account>, Failure> {
+pub(in crate::db) fn by_name(
+    tx: &Transaction<'_>,
+    name: String,
+) -> Result<Option<Account>, Failure> {
     Ok(tx
         .prepare_cached("SELECT * FROM accounts WHERE name = ?1")?
         .query_row([name], account)

@@ -6,7 +6,9 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::{
     Failure,
-    columns::{count, digest, id, int, invalid, maybe_id, maybe_ns, maybe_time, ns, settings, time},
+    columns::{
+        count, digest, id, int, invalid, maybe_id, maybe_ns, maybe_time, ns, settings, time,
+    },
 };
 use crate::db::rows::{App, AppState, Channel, Listing, Page, Revision};
 
@@ -92,7 +94,9 @@ pub(in crate::db) fn by_name(
     name: String,
 ) -> Result<Option<App>, Failure> {
     Ok(tx
-        .prepare_cached("SELECT * FROM apps WHERE account_id = ?1 AND name = ?2 AND deleted IS NULL")?
+        .prepare_cached(
+            "SELECT * FROM apps WHERE account_id = ?1 AND name = ?2 AND deleted IS NULL",
+        )?
         .query_row((account.as_uuid().into_bytes(), name), app)
         .optional()?)
 }

@@ -117,15 +117,16 @@ pub(in crate::db) fn redeem(
 }
 
 pub(in crate::db) fn purge(tx: &Transaction<'_>, before: Timestamp) -> Result<u64, Failure> {
-    let purged = tx
-        .prepare_cached("DELETE FROM device_codes WHERE expires < ?1")?
-        .execute([ns(before)])?;
+    let purged =
+        tx.prepare_cached("DELETE FROM device_codes WHERE expires < ?1")?.execute([ns(before)])?;
     Ok(purged as u64)
 }
 
 pub(in crate::db) fn count_pending(tx: &Transaction<'_>, now: Timestamp) -> Result<u64, Failure> {
     let count: i64 = tx
-        .prepare_cached("SELECT count(*) FROM device_codes WHERE status = 'pending' AND expires > ?1")?
+        .prepare_cached(
+            "SELECT count(*) FROM device_codes WHERE status = 'pending' AND expires > ?1",
+        )?
         .query_row([ns(now)], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }

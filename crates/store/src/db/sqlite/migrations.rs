@@ -56,9 +56,8 @@ fn apply_all(connection: &mut Connection, migrations: &[(&str, &str)]) -> Result
 }
 
 fn newest(connection: &Connection) -> Result<u32, rusqlite::Error> {
-    connection.query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| {
-        row.get(0)
-    })
+    connection
+        .query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get(0))
 }
 
 #[cfg(test)]

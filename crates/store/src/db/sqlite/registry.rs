@@ -40,13 +40,15 @@ pub(in crate::db) fn ensure(
         return Ok(there);
     }
     let new = Repository { id: RepositoryId::new(), account, name, created: now };
-    tx.prepare_cached("INSERT INTO repositories (id, account_id, name, created) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((
-            new.id.as_uuid().into_bytes(),
-            account.as_uuid().into_bytes(),
-            &new.name,
-            ns(now),
-        ))?;
+    tx.prepare_cached(
+        "INSERT INTO repositories (id, account_id, name, created) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute((
+        new.id.as_uuid().into_bytes(),
+        account.as_uuid().into_bytes(),
+        &new.name,
+        ns(now),
+    ))?;
     Ok(new)
 }
 

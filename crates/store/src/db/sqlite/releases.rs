@@ -73,7 +73,10 @@ pub(in crate::db) fn create(tx: &Transaction<'_>, mut r: Release) -> Result<Rele
     Ok(r)
 }
 
-pub(in crate::db) fn by_id(tx: &Transaction<'_>, id: ReleaseId) -> Result<Option<Release>, Failure> {
+pub(in crate::db) fn by_id(
+    tx: &Transaction<'_>,
+    id: ReleaseId,
+) -> Result<Option<Release>, Failure> {
     Ok(tx
         .prepare_cached("SELECT * FROM releases WHERE id = ?1")?
         .query_row([id.as_uuid().into_bytes()], read_release)
