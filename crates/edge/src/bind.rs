@@ -13,9 +13,7 @@ use std::{
 use gyre_model::Upstream;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{
-    EdgeHandle, EdgeLimits, Routes, TlsConfig, TlsError, handle, request::Service, tls,
-};
+use crate::{EdgeHandle, EdgeLimits, Routes, TlsConfig, TlsError, handle, request::Service, tls};
 
 /// Connections that may wait to be accepted, per worker.
 const BACKLOG: i32 = 4096;
@@ -196,7 +194,10 @@ fn socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
 
 /// An address held against other processes that would share it.
 #[derive(Debug)]
-pub(crate) struct Hold(#[cfg(target_os = "linux")] Option<std::os::unix::net::UnixListener>);
+pub(crate) struct Hold {
+    #[cfg(target_os = "linux")]
+    _name: Option<std::os::unix::net::UnixListener>,
+}
 
 impl Hold {
     /// Two processes that probe at the same moment both find the address free; only one gets the name. Where there
@@ -207,16 +208,16 @@ impl Hold {
         let name = format!("gyre-edge/{address}");
         let name = net::SocketAddr::from_abstract_name(name)?;
         match net::UnixListener::bind_addr(&name) {
-            Ok(listener) => Ok(Self(Some(listener))),
+            Ok(listener) => Ok(Self { _name: Some(listener) }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-            Err(_) => Ok(Self(None)),
+            Err(_) => Ok(Self { _name: None }),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
     #[allow(clippy::unnecessary_wraps, reason = "it can fail on Linux")]
     fn take(_: SocketAddr) -> io::Result<Self> {
-        Ok(Self())
+        Ok(Self {})
     }
 }
 

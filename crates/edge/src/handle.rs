@@ -33,7 +33,7 @@ pub struct EdgeHandle {
 /// How a drain went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that were open or came while draining, and ended by themselves.
+    /// Connections that were open, and ended by themselves.
     pub finished: usize,
     /// Connections that had to be cut when the grace was over.
     pub aborted: usize,

@@ -178,7 +178,9 @@ mod tests {
 
     #[test]
     fn one_place_has_one_name() {
-        for text in ["example.com", "Example.COM", "example.com.", "EXAMPLE.com:80", "example.com.:80"] {
+        for text in
+            ["example.com", "Example.COM", "example.com.", "EXAMPLE.com:80", "example.com.:80"]
+        {
             assert_eq!(Host::parse(text).unwrap().name(), "example.com", "{text}");
         }
         for text in ["[::1]", "[0:0:0:0:0:0:0:1]:8000"] {

@@ -84,9 +84,9 @@ impl EdgeLimits {
             headers: 100,
             head_bytes: 64 * KIB,
             uri_bytes: 8 * KIB,
-            idle_time: Some(Duration::from_secs(60)),
+            idle_time: Some(Duration::from_mins(1)),
             body_rate: Some(BodyRate { bytes_per_second: 1024, grace: Duration::from_secs(30) }),
-            unread_time: Some(Duration::from_secs(60)),
+            unread_time: Some(Duration::from_mins(1)),
             http1_max_buf_size: None,
             http2: Http2Limits {
                 streams: 100,

@@ -218,13 +218,13 @@ fn status<B>(status: StatusCode) -> Response<ResponseBody<B>> {
 
 /// Removes what a client says of proxies that it came through.
 fn strip_forwarded(headers: &mut HeaderMap) {
-    let is_forwarded = |name: &str| {
-        name.starts_with("x-forwarded") || matches!(name, "forwarded" | "x-real-ip")
-    };
+    let is_forwarded =
+        |name: &str| name.starts_with("x-forwarded") || matches!(name, "forwarded" | "x-real-ip");
     if !headers.keys().any(|name| is_forwarded(name.as_str())) {
         return;
     }
-    let names: Vec<_> = headers.keys().filter(|name| is_forwarded(name.as_str())).cloned().collect();
+    let names: Vec<_> =
+        headers.keys().filter(|name| is_forwarded(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }

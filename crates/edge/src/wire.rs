@@ -45,6 +45,8 @@ enum Inbound {
     Open,
     /// A head was refused; so much of the poison has been passed on.
     Refused(usize),
+    /// A body was refused: the next read says so.
+    Broken,
     /// The client has sent all that it will.
     Ended,
 }
@@ -72,7 +74,7 @@ impl Wire {
     /// Whether there may be bytes on their way that nobody will read.
     fn must_linger(&self) -> bool {
         match self.inbound {
-            Inbound::Refused(_) => true,
+            Inbound::Refused(_) | Inbound::Broken => true,
             Inbound::Ended => false,
             Inbound::Open => self.framing.as_ref().is_some_and(|framing| !framing.is_between()),
         }
@@ -85,7 +87,9 @@ impl Wire {
             let outcome = Pin::new(&mut self.transport).poll_read(cx, &mut buf);
             self.outbound = Outbound::Lingering(left);
             match ready!(outcome) {
-                Ok(()) if !buf.filled().is_empty() => left = left.saturating_sub(buf.filled().len()),
+                Ok(()) if !buf.filled().is_empty() => {
+                    left = left.saturating_sub(buf.filled().len());
+                }
                 Ok(()) | Err(_) => break,
             }
         }
@@ -100,12 +104,19 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let Inbound::Refused(passed) = this.inbound {
-            let piece = &POISON[passed..];
-            let piece = &piece[..piece.len().min(buf.remaining())];
-            buf.put_slice(piece);
-            this.inbound = Inbound::Refused(passed + piece.len());
-            return Poll::Ready(Ok(()));
+        match this.inbound {
+            Inbound::Open | Inbound::Ended => {}
+            Inbound::Refused(passed) => {
+                let piece = &POISON[passed..];
+                let piece = &piece[..piece.len().min(buf.remaining())];
+                buf.put_slice(piece);
+                this.inbound = Inbound::Refused(passed + piece.len());
+                return Poll::Ready(Ok(()));
+            }
+            Inbound::Broken => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "malformed chunk");
+                return Poll::Ready(Err(error));
+            }
         }
         let before = buf.filled().len();
         if this.ahead.is_empty() {
@@ -124,11 +135,12 @@ impl AsyncRead for Wire {
         this.watch.is_in_head(framing.is_in_head());
         let Err(refusal) = verdict else { return Poll::Ready(Ok(())) };
         this.watch.refused_request();
-        if !refusal.in_head {
-            this.inbound = Inbound::Refused(POISON.len());
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "malformed chunk")));
-        }
         buf.set_filled(before + refusal.keep);
+        if !refusal.in_head {
+            this.inbound = Inbound::Broken;
+            // Nothing read would look like the end.
+            return if refusal.keep == 0 { self.poll_read(cx, buf) } else { Poll::Ready(Ok(())) };
+        }
         let piece = &POISON[..POISON.len().min(buf.remaining())];
         buf.put_slice(piece);
         this.inbound = Inbound::Refused(piece.len());

@@ -14,7 +14,7 @@ use gyre_model::Upstream;
 use tokio::{
     net::TcpStream,
     sync::{Notify, oneshot, watch},
-    task::spawn_local,
+    task::{JoinHandle, spawn_local},
 };
 
 use crate::{
@@ -119,9 +119,13 @@ async fn serve<U: Upstream>(worker: Worker, service: impl FnOnce() -> Service<U>
         closed: Notify::new(),
     });
     let service = service();
-    for listener in listeners {
-        spawn_local(accept(listener, tls.clone(), state.clone(), service.clone(), phase.clone()));
-    }
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            let (tls, state) = (tls.clone(), state.clone());
+            spawn_local(accept(listener, tls, state, service.clone(), phase.clone()))
+        })
+        .collect();
     let sweeper = spawn_local({
         let state = state.clone();
         async move {
@@ -131,18 +135,17 @@ async fn serve<U: Upstream>(worker: Worker, service: impl FnOnce() -> Service<U>
             }
         }
     });
-    let mut drained = Some(drained);
+    let mut once = Some((drained, accepting));
     loop {
         let current = *phase.borrow_and_update();
         match current {
             Phase::Serving => {}
             Phase::Draining { deadline } => {
                 sweeper.abort();
+                let Some((drained, accepting)) = once.take() else { continue };
                 tokio::select! {
-                    outcome = drain(&state, deadline) => {
-                        if let Some(drained) = drained.take() {
-                            let _ = drained.send(outcome);
-                        }
+                    outcome = drain(&state, accepting, deadline) => {
+                        let _ = drained.send(outcome);
                     }
                     _ = phase.wait_for(|phase| *phase == Phase::Stopped) => return,
                 }
@@ -214,24 +217,26 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Waits until all connections have ended, and ends them at `deadline`.
-async fn drain(state: &Rc<WorkerState>, deadline: Instant) -> Drained {
-    // The accepting tasks have been told at the same time; they come first.
-    tokio::task::yield_now().await;
+async fn drain(
+    state: &Rc<WorkerState>,
+    accepting: Vec<JoinHandle<()>>,
+    deadline: Instant,
+) -> Drained {
+    // They have been told at the same time, and take in whoever has connected.
+    for task in accepting {
+        let _ = task.await;
+    }
     state.now.set(Instant::now());
     state.draining_since.set(Some(state.now()));
     for watch in state.connections.borrow().values() {
         watch.drain();
     }
-    let opened = state.connections.borrow().len();
-    let mut came = state.opened.get();
-    let mut total = opened;
+    let total = state.connections.borrow().len();
     let mut aborted = 0;
     loop {
-        total += (state.opened.get() - came) as usize;
-        came = state.opened.get();
         let open = state.connections.borrow().len();
         if open == 0 {
-            break;
+            return Drained { finished: total - aborted, aborted };
         }
         if aborted == 0 && Instant::now() >= deadline {
             aborted = open;
@@ -242,5 +247,4 @@ async fn drain(state: &Rc<WorkerState>, deadline: Instant) -> Drained {
         let _ = tokio::time::timeout(DRAIN_SWEEP, state.closed.notified()).await;
         state.sweep();
     }
-    Drained { finished: total - aborted, aborted }
 }
