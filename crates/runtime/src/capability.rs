@@ -18,17 +18,17 @@ mod variables;
 
 use std::sync::Arc;
 
-use gyre_model::{LogEntry, LogShape, LogStream};
 use wasmtime::component::Linker;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::WasiHttpHooks;
 
-pub(crate) use grants::{GrantError, Grants};
 pub use grants::DataGrants;
+pub(crate) use grants::{GrantError, Grants};
 pub use variables::{Variables, VariablesProvider};
 
 use crate::{
     context::{AppContext, ComponentContext},
+    guest_log::host_says,
     host::{CallContext, HostState},
     spec::AppSpec,
 };
@@ -90,20 +90,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// Writes the host's word into the app's log.
     fn log(&self, text: &str) {
-        let log = &self.app.log;
-        let entry = |line: String| LogEntry {
-            time: gyre_telemetry::Clock::System.now(),
-            component: self.component.id.clone(),
-            request: self.call.request,
-            stream: LogStream::Host,
-            bytes: line.into(),
-        };
-        match log.shape() {
-            LogShape::Raw => log.write(entry(format!("{text}\n"))),
-            LogShape::Lines { .. } => {
-                text.lines().for_each(|line| log.write(entry(line.to_owned())));
-            }
-        }
+        host_says(&self.app.log, &self.component.id, self.call.request, text);
     }
 }
 

@@ -26,8 +26,6 @@ pub(crate) struct AppContext {
     pub(crate) log: Arc<dyn LogSink>,
     /// The app's variables, resolved at each use.
     pub(crate) variables: Arc<Variables>,
-    /// Whether guests may reach no private, loopback, link-local or otherwise special address.
-    pub(crate) block_private_networks: bool,
     /// Where requests to `self` go.
     pub(crate) self_origin: Option<SelfOrigin>,
     /// What the capabilities share between the instances of this app: connection pools, permits.
@@ -43,7 +41,7 @@ pub(crate) struct ComponentContext {
     pub(crate) grants: Grants,
     /// Its environment variables.
     pub(crate) env: Vec<(String, String)>,
-    /// The folders it sees, opened once, and their names for the guest.
+    /// The folders it sees, opened once, and where it finds them.
     pub(crate) mounts: Vec<(Dir, String)>,
 }
 

@@ -11,15 +11,17 @@ mod random;
 
 use std::sync::Arc;
 
+use gyre_model::LogStream;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::{
+    call::CallState,
     capability,
     context::{AppContext, ComponentContext},
+    guest_log::GuestStream,
     limiter::MemoryLimiter,
-    log::GuestOutput,
 };
 
 /// The call that an instance serves.
@@ -35,7 +37,8 @@ pub(crate) struct CallContext {
 pub(crate) struct HostState {
     /// The guest's handles.
     pub(crate) table: ResourceTable,
-    /// What wasmtime-wasi keeps, made when the guest first needs it; reached by [`WasiView::ctx`].
+    /// What wasmtime-wasi keeps for files and sockets, made when the guest first needs it; reached by
+    /// [`WasiView::ctx`].
     wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     /// The app, as fixed when it was registered.
@@ -44,11 +47,12 @@ pub(crate) struct HostState {
     pub(crate) component: Arc<ComponentContext>,
     /// The capabilities' state. Gives the HTTP hooks by `State::http_hooks`.
     pub(crate) capabilities: capability::State,
-    /// The call being served.
-    #[allow(dead_code, reason = "capabilities read it")]
-    pub(crate) call: CallContext,
     pub(crate) limiter: MemoryLimiter,
-    output: GuestOutput,
+    /// Its processor time and why it was stopped.
+    pub(crate) state: Arc<CallState>,
+    call: CallContext,
+    stdout: Option<GuestStream>,
+    stderr: Option<GuestStream>,
 }
 
 /// Names [`HostState`] itself as what an interface's functions work on.
@@ -58,11 +62,19 @@ impl HasData for HasHost {
     type Data<'a> = &'a mut HostState;
 }
 
+/// Names the table of handles as what an interface's functions work on.
+struct HasTable;
+
+impl HasData for HasTable {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
 impl HostState {
     pub(crate) fn new(
         app: Arc<AppContext>,
         component: Arc<ComponentContext>,
         call: CallContext,
+        state: Arc<CallState>,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(app.limits.resource_table_entries);
@@ -73,12 +85,24 @@ impl HostState {
             wasi: None,
             http,
             capabilities: capability::State::new(&app, &component, call),
-            limiter: MemoryLimiter::new(&app.limits),
-            output: GuestOutput::new(&app, &component, call.request),
+            limiter: MemoryLimiter::new(&app.limits, state.clone()),
+            state,
             app,
             component,
             call,
+            stdout: None,
+            stderr: None,
         }
+    }
+
+    /// A standard stream of the guest. All handles to it are one stream, so that lines stay whole.
+    fn output(&mut self, stream: LogStream) -> GuestStream {
+        let place = match stream {
+            LogStream::Stderr => &mut self.stderr,
+            _ => &mut self.stdout,
+        };
+        let new = || GuestStream::new(&self.app.log, &self.component.id, self.call.request, stream);
+        place.get_or_insert_with(new).clone()
     }
 }
 
@@ -103,21 +127,26 @@ impl WasiHttpView for HostState {
     }
 }
 
-/// Links WASI 0.2 and `wasi:http` 0.2. What every request may touch (standard streams, environment, clocks,
-/// random numbers, preopened folders) is served from [`HostState`] itself; files and sockets come from
-/// wasmtime-wasi.
+/// Links WASI 0.2 and the types of `wasi:http` 0.2, whose outgoing handler is a capability.
+///
+/// What nearly every request touches (standard streams, environment, clocks, random numbers, the names of folders)
+/// is served from [`HostState`] itself; files and sockets are wasmtime-wasi's.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     use wasmtime_wasi::{
         filesystem::{WasiFilesystem, WasiFilesystemView as _},
         p2::bindings::{filesystem, sockets},
         sockets::{WasiSockets, WasiSocketsView as _},
     };
-    wasmtime_wasi_io::add_to_linker_async(linker)?;
-    cli::add_to_linker(linker)?;
-    clocks::add_to_linker(linker)?;
-    random::add_to_linker(linker)?;
-    preopens::add_to_linker(linker)?;
     let l = linker;
+    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<_, HasTable>(l, |s| &mut s.table)?;
+    wasmtime_wasi_io::bindings::wasi::io::poll::add_to_linker::<_, HasTable>(l, |s| &mut s.table)?;
+    wasmtime_wasi_io::bindings::wasi::io::streams::add_to_linker::<_, HasTable>(l, |s| {
+        &mut s.table
+    })?;
+    cli::add_to_linker(l)?;
+    clocks::add_to_linker(l)?;
+    random::add_to_linker(l)?;
+    preopens::add_to_linker(l)?;
     filesystem::types::add_to_linker::<HostState, WasiFilesystem>(l, HostState::filesystem)?;
     sockets::tcp::add_to_linker::<HostState, WasiSockets>(l, HostState::sockets)?;
     sockets::tcp_create_socket::add_to_linker::<HostState, WasiSockets>(l, HostState::sockets)?;
@@ -127,5 +156,10 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     let options = sockets::network::LinkOptions::default();
     sockets::network::add_to_linker::<HostState, WasiSockets>(l, &options, HostState::sockets)?;
     sockets::ip_name_lookup::add_to_linker::<HostState, WasiSockets>(l, HostState::sockets)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)
+    let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
+    wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<_, WasiHttp>(
+        l,
+        &options.into(),
+        HostState::http,
+    )
 }

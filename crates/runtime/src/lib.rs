@@ -1,1 +1,38 @@
-//! (being written)
+//! Runs components. The only crate that knows Wasmtime.
+//!
+//! A [`Runtime`] has one engine, one linker and one cache of compiled code. An [`App`] is registered with it and
+//! costs next to nothing until its first request, which loads it: compiled code is mapped, linked, and what can be
+//! fixed once is fixed. Each request gets a fresh instance, run inside the task of the connection that asked.
+//!
+//! Nothing here is shared between apps on the way of a request, and nothing is handed to another thread.
+
+mod app;
+mod body;
+mod cache;
+mod call;
+mod capability;
+mod compile;
+mod context;
+mod engine;
+mod failure;
+mod gate;
+mod guest_log;
+mod host;
+mod limiter;
+mod loaded;
+mod run;
+mod spec;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod trigger;
+
+pub use app::{App, Stats};
+pub use body::GuestBody;
+pub use cache::CacheConfig;
+pub use capability::{DataGrants, Variables, VariablesProvider};
+pub use compile::{CompileError, CompileEvent, Compiler, compile_child_main};
+pub use engine::{Runtime, RuntimeConfig, RuntimeError};
+pub use loaded::{LoadError, ProbeError};
+pub use spec::{AppSource, AppSpec, SelfOrigin};

@@ -59,12 +59,18 @@ enum Resolver {
     System,
     /// A test.
     #[cfg(test)]
-    Fixed(Box<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>),
+    Fixed(Box<Lookup>),
 }
+
+/// Gives the addresses of a name.
+#[cfg(test)]
+type Lookup = dyn Fn(&str) -> Vec<IpAddr> + Send + Sync;
 
 /// The right to have a connection, while it is kept.
 #[derive(Debug)]
-pub(crate) struct Permit(#[allow(dead_code, reason = "kept, not read")] Option<OwnedSemaphorePermit>);
+pub(crate) struct Permit(
+    #[allow(dead_code, reason = "kept, not read")] Option<OwnedSemaphorePermit>,
+);
 
 impl Permit {
     /// Whether there is a limit that it counts for.
@@ -222,10 +228,29 @@ mod tests {
         let (canary, port) = canary().await;
         let door = Door::new(true, None);
         let written = [
-            "127.0.0.1", "127.1", "127.0.1", "0x7f.1", "0x7f000001", "2130706433", "0177.0.0.1",
-            "127.0.0.1.", "0", "0.0.0.0", "localhost", "LOCALHOST", "localhost.", "[::1]", "[::]",
-            "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:7f00:0001]", "[::127.0.0.1]",
-            "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "１２７.0.0.1", "127。0。0。1",
+            "127.0.0.1",
+            "127.1",
+            "127.0.1",
+            "0x7f.1",
+            "0x7f000001",
+            "2130706433",
+            "0177.0.0.1",
+            "127.0.0.1.",
+            "0",
+            "0.0.0.0",
+            "localhost",
+            "LOCALHOST",
+            "localhost.",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[0:0:0:0:0:ffff:7f00:0001]",
+            "[::127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "１２７.0.0.1",
+            "127。0。0。1",
         ];
         for host in written {
             let parsed = Host::parse(host).unwrap();

@@ -2,12 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
+    fmt::{self, Write as _},
 };
 
 use gyre_data::{Database, KeyValueStore};
 use gyre_manifest::{hosts::HostError, template::TemplateError};
-use gyre_model::{Application, LockedApp, LockedComponent};
+use gyre_model::{Application, LockedApp, locked::LockedComponent};
 
 use super::{network::AllowedNetwork, variables::ComponentVariables};
 use crate::spec::AppSpec;
@@ -68,12 +68,7 @@ pub(crate) enum GrantError {
         component: String,
     },
     /// Components ask for databases that the app does not have.
-    #[error(
-        "One or more components use SQLite databases which are not defined.\nCheck the spelling, or pass a \
-         runtime configuration file that defines these stores.\nDetails:{}",
-        .0.iter().map(|(component, database)| format!("\n- Component {component} uses database '{database}'"))
-            .collect::<String>()
-    )]
+    #[error("{}", unknown_databases(.0))]
     UnknownDatabases(Vec<(String, String)>),
     /// A template of a component's variable is not valid.
     #[error("component {component:?} has an invalid variable")]
@@ -112,18 +107,31 @@ impl Grants {
         let ids = app.components.iter().map(|component| component.id.clone()).collect();
         let network = AllowedNetwork::new(&hosts, ids)
             .map_err(|source| GrantError::Host { component: id(), source })?;
-        let stores = component.metadata_list("key_value_stores").into_iter().map(|label| {
-            match spec.data.key_value.get(&label) {
-                Some(store) => Ok((label, store.clone())),
-                None => Err(GrantError::UnknownStore { label, component: id() }),
-            }
-        });
+        let stores =
+            component.metadata_list("key_value_stores").into_iter().map(|label| {
+                match spec.data.key_value.get(&label) {
+                    Some(store) => Ok((label, store.clone())),
+                    None => Err(GrantError::UnknownStore { label, component: id() }),
+                }
+            });
         let stores = stores.collect::<Result<_, _>>()?;
         let databases = component.metadata_list("databases").into_iter();
         let databases = databases
             .filter_map(|label| spec.data.databases.get(&label).cloned().map(|it| (label, it)));
         Ok(Self { variables, network, stores, databases: databases.collect() })
     }
+}
+
+/// Spin's words, component and label a line each.
+fn unknown_databases(unknown: &[(String, String)]) -> String {
+    let mut text = "One or more components use SQLite databases which are not defined.\n\
+        Check the spelling, or pass a runtime configuration file that defines these stores.\n\
+        Details:"
+        .to_owned();
+    for (component, label) in unknown {
+        let _ = write!(text, "\n- Component {component} uses database '{label}'");
+    }
+    text
 }
 
 fn ensure_databases(spec: &AppSpec, app: &LockedApp) -> Result<(), GrantError> {

@@ -14,13 +14,19 @@ use std::sync::{Arc, OnceLock};
 
 use http::HeaderName;
 use tokio::sync::Semaphore;
-use wasmtime::component::{Linker, Resource};
+use wasmtime::{
+    StoreContextMut,
+    component::{Linker, Resource},
+};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
     WasiHttpHooks, WasiHttpView,
     p2::{
         HttpResult,
-        bindings::http::{outgoing_handler, types::Scheme},
+        bindings::http::{
+            outgoing_handler,
+            types::{ErrorCode, Scheme},
+        },
         types::{HostFutureIncomingResponse, HostOutgoingRequest},
     },
 };
@@ -28,22 +34,39 @@ use wasmtime_wasi_http::{
 pub(crate) use pool::Pool;
 
 use super::Origin;
-use crate::host::{HasHost, HostState};
+use crate::host::HostState;
 
 /// Requests to this host go to the app itself: for SDKs that cannot send one without a host.
 const SELF_HOST: &str = "self.alt";
 
+/// The latest version of `wasi:http` 0.2; the engine gives it to guests of every earlier one.
+const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
+
+type Request = Resource<HostOutgoingRequest>;
+type FutureResponse = Resource<HostFutureIncomingResponse>;
+
 /// Links `wasi:http/outgoing-handler`.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    outgoing_handler::add_to_linker::<HostState, HasHost>(linker, |host| host)
+    linker.instance(OUTGOING_HANDLER)?.func_wrap(
+        "handle",
+        |mut store: StoreContextMut<'_, HostState>,
+         (request, options): (Request, Option<Resource<RequestOptions>>)|
+         -> wasmtime::Result<(Result<FutureResponse, ErrorCode>,)> {
+            let response = store.data_mut().handle_outgoing(request, options);
+            Ok((match response {
+                Ok(response) => Ok(response),
+                Err(error) => Err(error.downcast()?),
+            },))
+        },
+    )
 }
 
-impl outgoing_handler::Host for HostState {
-    fn handle(
+impl HostState {
+    fn handle_outgoing(
         &mut self,
-        request: Resource<HostOutgoingRequest>,
+        request: Request,
         options: Option<Resource<RequestOptions>>,
-    ) -> HttpResult<Resource<HostFutureIncomingResponse>> {
+    ) -> HttpResult<FutureResponse> {
         // A request without a host is one to the app itself. Behind this there is no URI without one.
         let outgoing = self.table.get_mut(&request)?;
         let host = outgoing.authority.as_deref().unwrap_or_default();
@@ -105,7 +128,8 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Sent), Error>> + Send> {
         let (origin, permits) = (self.origin.clone(), self.permits());
         Box::new(async move {
-            let response = send::send(origin, permits, request, options.unwrap_or_default()).await?;
+            let response =
+                send::send(origin, permits, request, options.unwrap_or_default()).await?;
             Ok((response, Box::new(async { Ok(()) }) as Sent))
         })
     }

@@ -34,7 +34,8 @@ impl From<KeyValueError> for Error {
 }
 
 /// A compare-and-swap under way.
-pub(crate) struct Cas {
+#[allow(unreachable_pub, reason = "the generated code re-exports it")]
+pub struct Cas {
     store: KeyValueStore,
     key: String,
     seen: Seen,

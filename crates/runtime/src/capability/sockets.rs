@@ -24,7 +24,12 @@ pub(crate) fn configure(origin: &Origin, wasi: &mut WasiCtxBuilder) {
     });
 }
 
-fn allows(origin: &Origin, used: &Used, address: SocketAddr, purpose: SocketAddrUse) -> bool {
+pub(super) fn allows(
+    origin: &Origin,
+    used: &Used,
+    address: SocketAddr,
+    purpose: SocketAddrUse,
+) -> bool {
     match purpose {
         SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => false,
         // A socket that is not bound is bound to any port when it connects or sends; that is asked for, too.
@@ -59,17 +64,15 @@ fn take(origin: &Origin, used: &Used) -> bool {
         Some(limit) if used.len() >= limit as usize => None,
         _ => origin.app.shared.egress.permit_now(),
     };
-    match permit {
-        Some(permit) => {
-            // Without limits there is nothing to count.
-            if permit.is_counted() || limit.is_some() {
-                used.push(permit);
-            }
-            true
-        }
-        None => {
-            origin.log("Too many outbound connections: the limit of the instance or of the app is reached");
-            false
-        }
+    let Some(permit) = permit else {
+        origin.log(
+            "Too many outbound connections: the limit of the instance or of the app is reached",
+        );
+        return false;
+    };
+    // Without limits there is nothing to count.
+    if permit.is_counted() || limit.is_some() {
+        used.push(permit);
     }
+    true
 }

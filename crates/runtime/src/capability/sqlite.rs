@@ -4,7 +4,7 @@ use gyre_data::{DatabaseConnection, DatabaseError, QueryResult, Value};
 use wasmtime::component::{Linker, Resource, ResourceTableError};
 
 use crate::{
-    capability::bindings::fermyon::spin2_0_0::sqlite as spin,
+    capability::bindings::fermyon::spin::sqlite as spin,
     host::{HasHost, HostState},
 };
 
@@ -91,9 +91,8 @@ impl From<Value> for spin::Value {
 
 impl From<QueryResult> for spin::QueryResult {
     fn from(result: QueryResult) -> Self {
-        let row = |row: Vec<Value>| spin::RowResult {
-            values: row.into_iter().map(Into::into).collect(),
-        };
+        let row =
+            |row: Vec<Value>| spin::RowResult { values: row.into_iter().map(Into::into).collect() };
         Self { columns: result.columns, rows: result.rows.into_iter().map(row).collect() }
     }
 }

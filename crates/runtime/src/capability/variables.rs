@@ -4,18 +4,14 @@
 
 mod guest;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use gyre_manifest::{
     template::{Template, TemplateError},
     variable::check_key,
 };
-use gyre_model::{LockedApp, LockedComponent, Secret};
+use gyre_model::{LockedApp, Secret, locked::LockedComponent};
 
 pub(crate) use guest::add_to_linker;
 
@@ -152,10 +148,7 @@ pub(crate) struct ComponentVariables {
 impl ComponentVariables {
     /// # Errors
     /// A template that cannot be parsed, or that uses a variable which the application does not have.
-    pub(crate) fn new(
-        app: &LockedApp,
-        component: &LockedComponent,
-    ) -> Result<Self, TemplateError> {
+    pub(crate) fn new(app: &LockedApp, component: &LockedComponent) -> Result<Self, TemplateError> {
         let defaults: Defaults = app
             .variables
             .iter()
@@ -163,10 +156,10 @@ impl ComponentVariables {
             .collect();
         let templates = component.config.iter().map(|(name, template)| {
             let template = Template::parse(template)?;
-            match template.names().find(|name| !defaults.contains_key(*name)) {
-                Some(unknown) => Err(TemplateError::Unknown(unknown.to_owned())),
-                None => Ok((name.clone(), template)),
+            if let Some(unknown) = template.names().find(|name| !defaults.contains_key(*name)) {
+                return Err(TemplateError::Unknown(unknown.to_owned()));
             }
+            Ok((name.clone(), template))
         });
         Ok(Self {
             component: component.id.clone(),
@@ -270,10 +263,8 @@ mod tests {
     fn required_variables_without_a_value_are_missing() {
         let variables = Variables::default();
         assert_eq!(variables.missing_required(&app()), ["token"]);
-        variables.replace(vec![VariablesProvider::environment(pairs(&[(
-            "SPIN_VARIABLE_TOKEN",
-            "x",
-        )]))]);
+        variables
+            .replace(vec![VariablesProvider::environment(pairs(&[("SPIN_VARIABLE_TOKEN", "x")]))]);
         assert!(variables.missing_required(&app()).is_empty());
     }
 
@@ -282,7 +273,10 @@ mod tests {
         let app = app();
         let component = ComponentVariables::new(&app, &app.components[0]).unwrap();
         let value = |name| component.value(&Variables::default(), name).unwrap_err();
-        assert_eq!(value("token"), VariableError::Undefined(r#"no variable for "a"."token""#.into()));
+        assert_eq!(
+            value("token"),
+            VariableError::Undefined(r#"no variable for "a"."token""#.into())
+        );
         assert_eq!(
             value("1x"),
             VariableError::InvalidName(r#""1x": must start with a lowercase ASCII letter"#.into())

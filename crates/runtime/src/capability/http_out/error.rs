@@ -11,10 +11,8 @@ pub(super) const MAX_HEAD_BYTES: u32 = 64 << 10;
 
 pub(super) fn from_connect(error: ConnectError) -> Error {
     tracing::debug!(error = gyre_telemetry::chain(&error), "a guest's connection failed");
-    let no_address = || Error::DnsError {
-        rcode: Some("address not available".to_owned()),
-        info_code: Some(0),
-    };
+    let no_address =
+        || Error::DnsError { rcode: Some("address not available".to_owned()), info_code: Some(0) };
     match error {
         ConnectError::Resolve(_) => no_address(),
         ConnectError::Prohibited => Error::DestinationIpProhibited,

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Each of the three times that a guest does not set.
-const DEFAULT_TIME: Duration = Duration::from_secs(600);
+const DEFAULT_TIME: Duration = Duration::from_mins(10);
 
 /// Sends a request for a guest.
 ///
@@ -201,12 +201,11 @@ async fn connect(
 ) -> Result<Connection, Error> {
     let shared = &origin.app.shared;
     let opened = async {
-        let permit = match shared.egress.permit_now() {
-            Some(permit) => permit,
-            None => {
-                shared.connections.close_oldest();
-                shared.egress.permit().await
-            }
+        let permit = if let Some(permit) = shared.egress.permit_now() {
+            permit
+        } else {
+            shared.connections.close_oldest();
+            shared.egress.permit().await
         };
         let stream = match own {
             Some(own) => Door::connect_to_own(own.address).await,

@@ -5,7 +5,7 @@ use wasmtime::component::{Linker, Resource};
 
 use crate::{
     capability::{
-        bindings::fermyon::spin2_0_0::key_value::{self as spin, Host, HostStore},
+        bindings::fermyon::spin::key_value::{self as spin, Host, HostStore},
         key_value::Error,
     },
     host::{HasHost, HostState},
@@ -28,6 +28,7 @@ impl From<Error> for spin::Error {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it is what the generated traits return")]
 fn answer<T>(result: Result<T, impl Into<Error>>) -> Answer<T> {
     Ok(result.map_err(|error| error.into().into()))
 }

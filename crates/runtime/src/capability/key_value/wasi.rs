@@ -5,7 +5,7 @@ use wasmtime::component::{Linker, Resource, ResourceTableError};
 
 use crate::{
     capability::{
-        bindings::wasi::keyvalue0_2_0_draft2::{
+        bindings::wasi::keyvalue::{
             atomics::{self, CasError},
             batch,
             store::{self, KeyResponse},
@@ -37,6 +37,7 @@ impl From<Error> for store::Error {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it is what the generated traits return")]
 fn answer<T>(result: Result<T, impl Into<Error>>) -> Answer<T> {
     Ok(result.map_err(|error| error.into().into()))
 }

@@ -1,0 +1,50 @@
+;; Opens the store `default`, sets `k` to `v`, reads it back and closes the store.
+;; `run` returns the first byte of what was read, or 1000 and the number of the step that failed.
+(component
+  (import "fermyon:spin/key-value@2.0.0" (instance $kv
+    (export "store" (type $store (sub resource)))
+    (type $error' (variant (case "store-table-full") (case "no-such-store") (case "access-denied") (case "other" string)))
+    (export "error" (type $error (eq $error')))
+    (export "[static]store.open" (func (param "label" string) (result (result (own $store) (error $error)))))
+    (export "[method]store.get" (func (param "self" (borrow $store)) (param "key" string) (result (result (option (list u8)) (error $error)))))
+    (export "[method]store.set" (func (param "self" (borrow $store)) (param "key" string) (param "value" (list u8)) (result (result (error $error)))))))
+  (alias export $kv "store" (type $store))
+
+  (core module $memory
+    (memory (export "memory") 1)
+    (global $free (mut i32) (i32.const 4096))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (global.get $free)
+      (global.set $free (i32.add (global.get $free) (i32.and (i32.add (local.get 3) (i32.const 15)) (i32.const -16))))))
+  (core instance $memory (instantiate $memory))
+  (core func $open (canon lower (func $kv "[static]store.open") (memory $memory "memory") (realloc (func $memory "realloc"))))
+  (core func $set (canon lower (func $kv "[method]store.set") (memory $memory "memory") (realloc (func $memory "realloc"))))
+  (core func $get (canon lower (func $kv "[method]store.get") (memory $memory "memory") (realloc (func $memory "realloc"))))
+  (core func $drop (canon resource.drop $store))
+
+  (core module $guest
+    (import "host" "memory" (memory 1))
+    (import "host" "open" (func $open (param i32 i32 i32)))
+    (import "host" "set" (func $set (param i32 i32 i32 i32 i32 i32)))
+    (import "host" "get" (func $get (param i32 i32 i32 i32)))
+    (import "host" "drop" (func $drop (param i32)))
+    (data (i32.const 16) "default")
+    (data (i32.const 32) "k")
+    (data (i32.const 48) "v")
+    (func (export "run") (result i32)
+      (local $store i32)
+      (call $open (i32.const 16) (i32.const 7) (i32.const 64))
+      (if (i32.load8_u (i32.const 64)) (then (return (i32.const 1001))))
+      (local.set $store (i32.load (i32.const 68)))
+      (call $set (local.get $store) (i32.const 32) (i32.const 1) (i32.const 48) (i32.const 1) (i32.const 64))
+      (if (i32.load8_u (i32.const 64)) (then (return (i32.const 1002))))
+      (call $get (local.get $store) (i32.const 32) (i32.const 1) (i32.const 64))
+      (if (i32.load8_u (i32.const 64)) (then (return (i32.const 1003))))
+      (if (i32.eqz (i32.load8_u (i32.const 68))) (then (return (i32.const 1004))))
+      (call $drop (local.get $store))
+      (i32.load8_u (i32.load (i32.const 72)))))
+  (core instance $guest (instantiate $guest (with "host" (instance
+    (export "memory" (memory $memory "memory"))
+    (export "open" (func $open)) (export "set" (func $set)) (export "get" (func $get)) (export "drop" (func $drop))))))
+  (func (export "run") (result u32) (canon lift (core func $guest "run")))
+)

@@ -1,0 +1,161 @@
+//! What a guest writes to its standard streams, on its way to the app's log.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use gyre_model::{LogEntry, LogShape, LogSink, LogStream, RequestId};
+use gyre_telemetry::Clock;
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// What is taken of one write; a guest that has more writes again.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// One standard stream of one instance. What is left of its last line is written when the instance goes.
+#[derive(Clone)]
+pub(crate) struct GuestStream(Arc<Shared>);
+
+struct Shared {
+    log: Arc<dyn LogSink>,
+    component: Arc<str>,
+    request: Option<RequestId>,
+    stream: LogStream,
+    /// The longest line, where the log wants lines.
+    max_line: Option<usize>,
+    /// The line that has not ended yet.
+    line: Mutex<Vec<u8>>,
+}
+
+impl GuestStream {
+    pub(crate) fn new(
+        log: &Arc<dyn LogSink>,
+        component: &Arc<str>,
+        request: Option<RequestId>,
+        stream: LogStream,
+    ) -> Self {
+        let max_line = match log.shape() {
+            LogShape::Raw => None,
+            LogShape::Lines { max_bytes } => Some(max_bytes.max(1)),
+        };
+        Self(Arc::new(Shared {
+            log: log.clone(),
+            component: component.clone(),
+            request,
+            stream,
+            max_line,
+            line: Mutex::default(),
+        }))
+    }
+}
+
+impl Shared {
+    fn write(&self, bytes: Bytes) {
+        let Some(max) = self.max_line else { return self.entry(bytes) };
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, is_end) = match piece.strip_suffix(b"\n") {
+                Some(text) => (text.strip_suffix(b"\r").unwrap_or(text), true),
+                None => (piece, false),
+            };
+            line.extend_from_slice(text);
+            while line.len() > max {
+                let rest = line.split_off(max);
+                self.entry(std::mem::replace(&mut *line, rest).into());
+            }
+            if is_end {
+                self.entry(std::mem::take(&mut *line).into());
+            }
+        }
+    }
+
+    fn entry(&self, bytes: Bytes) {
+        self.log.write(LogEntry {
+            time: Clock::System.now(),
+            component: self.component.clone(),
+            request: self.request,
+            stream: self.stream,
+            bytes,
+        });
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let line = std::mem::take(self.line.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if !line.is_empty() {
+            self.entry(line.into());
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuestStream {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for GuestStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.write(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES)
+    }
+}
+
+/// Writes the host's own word into an app's log.
+pub(crate) fn host_says(
+    log: &Arc<dyn LogSink>,
+    component: &Arc<str>,
+    request: Option<RequestId>,
+    text: &str,
+) {
+    let entry = |bytes: Bytes| LogEntry {
+        time: Clock::System.now(),
+        component: component.clone(),
+        request,
+        stream: LogStream::Host,
+        bytes,
+    };
+    match log.shape() {
+        LogShape::Raw => log.write(entry(format!("{text}\n").into())),
+        LogShape::Lines { .. } => {
+            text.lines().for_each(|line| log.write(entry(line.to_owned().into())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<Vec<u8>>>);
+
+    impl LogSink for Lines {
+        fn shape(&self) -> LogShape {
+            LogShape::Lines { max_bytes: 4 }
+        }
+        fn write(&self, entry: LogEntry) {
+            self.0.lock().unwrap().push(entry.bytes.to_vec());
+        }
+    }
+
+    #[test]
+    fn writes_become_lines_and_long_ones_are_cut() {
+        let lines = Arc::new(Lines::default());
+        let log: Arc<dyn LogSink> = lines.clone();
+        let mut stream = GuestStream::new(&log, &"a".into(), None, LogStream::Stdout);
+        for write in ["a", "b\ncd\r\n", "\n", "123456789\n", "rest"] {
+            OutputStream::write(&mut stream, Bytes::from(write)).unwrap();
+        }
+        drop(stream);
+        let lines = lines.0.lock().unwrap();
+        let expected = ["ab", "cd", "", "1234", "5678", "9", "rest"];
+        assert_eq!(*lines, expected.map(|line| line.as_bytes().to_vec()));
+    }
+}

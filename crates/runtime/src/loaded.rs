@@ -1,0 +1,254 @@
+//! An app that is loaded: its code mapped and linked, its routes read, its grants decided.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use gyre_manifest::{
+    http::{Executor, HttpApp, HttpRoute, HttpTriggerError, StaticResponse},
+    routes::Route,
+};
+use gyre_model::{Application, BoxError, Mount};
+use wasmtime_wasi::{FsPerms, OpenMode, filesystem::Dir};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use crate::{
+    AppSpec, CompileError, Runtime,
+    capability::{GrantError, Grants},
+    compile::Code,
+    context::ComponentContext,
+    host::HostState,
+    trigger::http::RouteHeaders,
+};
+
+/// Features that an application may require of its host.
+const SUPPORTED_FEATURES: [&str; 1] = ["local_service_chaining"];
+
+/// The handlers that a component may export, as people are told.
+const HANDLERS: &str = "wasi:http/incoming-handler@0.2.x";
+
+/// Why an app cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The application itself is not there or not valid.
+    #[error("cannot read the application")]
+    Source(#[source] BoxError),
+    /// It needs what this version does not have.
+    #[error(transparent)]
+    Features(#[from] gyre_model::locked::UnderstandError),
+    /// Its HTTP triggers cannot be used.
+    #[error(transparent)]
+    Trigger(#[from] HttpTriggerError),
+    /// A trigger calls what is not there.
+    #[error(
+        "trigger {trigger:?} calls component {component:?}, which the application does not have"
+    )]
+    NoSuchComponent {
+        /// The trigger's id.
+        trigger: String,
+        /// The component's id.
+        component: String,
+    },
+    /// A way of calling a component that is not there yet.
+    #[error(
+        "component {0:?} uses the wagi executor, which this version of Gyre does not support yet"
+    )]
+    Wagi(String),
+    /// It has no HTTP trigger.
+    #[error("No triggers in app")]
+    NoTriggers,
+    /// A component does not compile.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// A component imports what there is not, or not in that shape.
+    #[error("component {component:?} cannot be linked")]
+    Link {
+        /// The component's id.
+        component: String,
+        /// What is missing.
+        #[source]
+        source: BoxError,
+    },
+    /// A component exports no handler.
+    #[error(
+        "component {0:?} exports no HTTP handler that is known here (expected {HANDLERS}); was it built as an HTTP component?"
+    )]
+    NoHandler(String),
+    /// The manifest asks for what the app was not given.
+    #[error("{0}")]
+    Grant(String),
+    /// A route that cannot be told to a component, since headers cannot have all characters.
+    #[error("the route of trigger {trigger:?} has characters that are not allowed")]
+    Route {
+        /// The trigger's id.
+        trigger: String,
+    },
+    /// A folder of a component cannot be opened.
+    #[error("cannot open {folder:?}, which is mounted into component {component:?}", folder = folder.display())]
+    Mount {
+        /// The component's id.
+        component: String,
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The thread that loaded it panicked.
+    #[error("loading the application failed unexpectedly")]
+    Panicked,
+}
+
+impl From<GrantError> for LoadError {
+    fn from(error: GrantError) -> Self {
+        Self::Grant(gyre_telemetry::chain(&error))
+    }
+}
+
+/// Why an app that loads is not fit to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// It does not even load.
+    #[error(transparent)]
+    Load(#[from] Arc<LoadError>),
+    /// A component traps, or meets a limit, while it is instantiated.
+    #[error("component {component:?} cannot be instantiated: {reason}")]
+    Instantiate {
+        /// The component's id.
+        component: String,
+        /// The trap, with the guest's backtrace.
+        reason: String,
+    },
+}
+
+/// A component, ready to be instantiated.
+pub(crate) struct LoadedComponent {
+    pub(crate) context: Arc<ComponentContext>,
+    pub(crate) pre: ProxyPre<HostState>,
+    /// Held so that other apps with the same component share its code.
+    _code: Code,
+}
+
+/// What answers a trigger's requests.
+pub(crate) enum Target {
+    /// The trigger itself.
+    Static(StaticResponse),
+    /// A component.
+    Component {
+        component: Arc<LoadedComponent>,
+        /// What it is told of the trigger's route.
+        headers: RouteHeaders,
+    },
+}
+
+/// An app, ready to serve.
+pub(crate) struct Loaded {
+    /// Its name and version as `/.well-known/spin/info` tells them.
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    pub(crate) http: HttpApp,
+    /// What its triggers lead to, by their place in `http`.
+    pub(crate) targets: Vec<Target>,
+    pub(crate) components: HashMap<String, Arc<LoadedComponent>>,
+}
+
+impl Loaded {
+    /// Loads an app. Blocks: reads files, and compiles what is not in the cache.
+    pub(crate) fn load(runtime: &Runtime, spec: &AppSpec) -> Result<Self, LoadError> {
+        let application = (spec.source)().map_err(LoadError::Source)?;
+        let locked = &application.locked;
+        locked.ensure_understood(&SUPPORTED_FEATURES)?;
+        let http = HttpApp::from_locked(locked)?;
+        if http.triggers().is_empty() {
+            return Err(LoadError::NoTriggers);
+        }
+        let mut components = HashMap::new();
+        let mut targets = Vec::new();
+        for trigger in http.triggers() {
+            let Some(id) = &trigger.component else {
+                let answer = trigger.static_response.clone();
+                targets.push(Target::Static(answer.ok_or(LoadError::NoTriggers)?));
+                continue;
+            };
+            if matches!(trigger.executor, Executor::Wagi { .. }) {
+                return Err(LoadError::Wagi(id.clone()));
+            }
+            let component = match components.get(id) {
+                Some(component) => Arc::clone(component),
+                None => {
+                    let component =
+                        Arc::new(load_component(runtime, spec, &application, &trigger.id, id)?);
+                    components.insert(id.clone(), component.clone());
+                    component
+                }
+            };
+            let route = match &trigger.route {
+                HttpRoute::Public(route) => Route::parse(route).ok(),
+                HttpRoute::Private => None,
+            };
+            let headers = RouteHeaders::new(route.as_ref().unwrap_or(Route::everything()))
+                .map_err(|_| LoadError::Route { trigger: trigger.id.clone() })?;
+            targets.push(Target::Component { component, headers });
+        }
+        let (name, version) = (locked.name().to_owned(), locked.version().map(str::to_owned));
+        Ok(Self { name, version, http, targets, components })
+    }
+}
+
+fn load_component(
+    runtime: &Runtime,
+    spec: &AppSpec,
+    application: &Application,
+    trigger: &str,
+    id: &str,
+) -> Result<LoadedComponent, LoadError> {
+    let missing = || LoadError::NoSuchComponent { trigger: trigger.into(), component: id.into() };
+    let locked = application.locked.component(id).ok_or_else(missing)?;
+    let wasm = application.wasm.get(id).ok_or_else(missing)?;
+    let code = runtime.compilation.component(&runtime.engine, id, wasm)?;
+    let pre = runtime
+        .linker
+        .instantiate_pre(&code)
+        .map_err(|source| LoadError::Link { component: id.to_owned(), source: source.into() })?;
+    let pre = ProxyPre::new(pre).map_err(|_| LoadError::NoHandler(id.to_owned()))?;
+    let mut env: Vec<(String, String)> = locked.env.clone().into_iter().collect();
+    for (name, value) in &spec.env {
+        env.retain(|(each, _)| each != name);
+        env.push((name.clone(), value.clone()));
+    }
+    let mounts = application.mounts.get(id).into_iter().flatten();
+    let mounts = mounts.map(|mount| open_mount(id, mount, spec.allow_transient_write));
+    let context = ComponentContext {
+        id: id.into(),
+        grants: Grants::resolve(spec, application, locked)?,
+        env,
+        mounts: mounts.collect::<Result<_, _>>()?,
+    };
+    Ok(LoadedComponent { context: Arc::new(context), pre, _code: code })
+}
+
+/// Opens a folder once, for all of the component's instances.
+fn open_mount(
+    component: &str,
+    mount: &Mount,
+    is_writable: bool,
+) -> Result<(Dir, String), LoadError> {
+    let opened = std::fs::OpenOptions::new().read(true).open(&mount.host).and_then(|folder| {
+        if folder.metadata()?.is_dir() {
+            Ok(folder)
+        } else {
+            Err(std::io::ErrorKind::NotADirectory.into())
+        }
+    });
+    let folder = opened.map_err(|source| LoadError::Mount {
+        component: component.to_owned(),
+        folder: mount.host.clone(),
+        source,
+    })?;
+    let (perms, mode) = if is_writable {
+        (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE)
+    } else {
+        (FsPerms::ReadOnly, OpenMode::READ)
+    };
+    // Files are read on the blocking pool: a slow disk must not hold up a core.
+    let may_block_here = false;
+    Ok((Dir::new(folder, perms, mode, may_block_here), mount.guest.clone()))
+}

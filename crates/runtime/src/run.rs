@@ -1,0 +1,329 @@
+//! A guest that runs: polled in the task of whoever asked, charged for its processor time, held to its deadlines.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::Request;
+use tokio::{
+    task::AbortHandle,
+    time::{Sleep, sleep_until},
+};
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::{
+    WasiBody, WasiHttpView as _,
+    p2::{bindings::http::types::Scheme, body::HostOutgoingBody},
+};
+
+use crate::{
+    app::App,
+    call::{Answer, CallState, Stop},
+    failure::Failure,
+    gate::Pass,
+    host::{CallContext, HostState},
+    loaded::LoadedComponent,
+};
+
+/// How the guest's own future ended.
+struct Ended {
+    result: wasmtime::Result<()>,
+    /// Whether the body of its response, if it gave one, has been finished.
+    is_answer_whole: bool,
+}
+
+/// What a guest does, with its store and instance inside.
+type Guest = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+/// How a guest ended.
+pub(crate) enum Outcome {
+    /// As it should.
+    Done,
+    /// Otherwise; not in the app's log yet.
+    Failed {
+        failure: Failure,
+        /// Whether it had finished the body of its response before.
+        is_answer_whole: bool,
+    },
+}
+
+/// Which deadline holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    /// The response's head is to come.
+    Head,
+    /// The response's end is to come, and what the guest does after it.
+    Body,
+    /// The same, with a [`Watched`] that looks at the clock.
+    Watched,
+}
+
+/// A guest that runs. Dropping it ends the guest wherever it is.
+pub(crate) struct Run {
+    app: Arc<App>,
+    component: Arc<str>,
+    call: CallContext,
+    state: Arc<CallState>,
+    guest: Option<Guest>,
+    /// The deadline of the phase. Made when the guest first waits, which most never do.
+    deadline: Option<Pin<Box<Sleep>>>,
+    phase: Phase,
+    _pass: Option<Pass>,
+}
+
+impl Run {
+    /// A guest that is to answer a request. Nothing happens before it is polled.
+    pub(crate) fn answering(
+        app: &Arc<App>,
+        component: &LoadedComponent,
+        call: CallContext,
+        pass: Option<Pass>,
+        request: Request<WasiBody>,
+        scheme: Scheme,
+    ) -> Self {
+        let state = Arc::new(CallState::new());
+        let mut store = store(app, component, call, &state);
+        let (pre, answered) = (component.pre.clone(), state.clone());
+        let handle = async move |store: &mut Store<HostState>| {
+            let proxy = pre.instantiate_async(&mut *store).await?;
+            let request = store.data_mut().http().new_incoming_request(scheme, request)?;
+            let out = store
+                .data_mut()
+                .http()
+                .new_response_outparam_from_callback(move |answer| answered.answer(answer))?;
+            proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
+        };
+        let guest = Box::pin(async move {
+            let result = match handle(&mut store).await {
+                // A program that says it is done is done.
+                Err(error) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => {
+                    Ok(())
+                }
+                result => result,
+            };
+            let is_answer_whole = result.is_ok() || !has_unfinished_body(&mut store);
+            Ended { result, is_answer_whole }
+        });
+        Self::new(app, component, call, pass, state, guest)
+    }
+
+    /// A guest that is instantiated and then let go.
+    pub(crate) fn instantiating(app: &Arc<App>, component: &LoadedComponent) -> Self {
+        let (state, call) = (Arc::new(CallState::new()), CallContext::default());
+        let mut store = store(app, component, call, &state);
+        let pre = component.pre.clone();
+        let guest = Box::pin(async move {
+            let result = pre.instantiate_async(&mut store).await.map(drop);
+            Ended { result, is_answer_whole: false }
+        });
+        Self::new(app, component, call, None, state, guest)
+    }
+
+    fn new(
+        app: &Arc<App>,
+        component: &LoadedComponent,
+        call: CallContext,
+        pass: Option<Pass>,
+        state: Arc<CallState>,
+        guest: Guest,
+    ) -> Self {
+        Self {
+            app: app.clone(),
+            component: component.context.id.clone(),
+            call,
+            state,
+            guest: Some(guest),
+            deadline: None,
+            phase: Phase::Head,
+            _pass: pass,
+        }
+    }
+
+    /// Takes what the guest answered so far, once.
+    pub(crate) fn take_answer(&self) -> Option<Answer> {
+        self.state.take_answer()
+    }
+
+    /// The response's head is there: from now on the deadline is that of its end.
+    pub(crate) fn head_is_there(&mut self) {
+        self.phase = Phase::Body;
+        self.deadline = None;
+    }
+
+    /// Goes on with the guest until it waits, yields or ends. Not to be called after its end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(guest) = &mut self.guest else { return Poll::Ready(Outcome::Done) };
+        self.state.poll_begins();
+        // A panic of a host call is the host's fault, and the guest's to provoke: it ends this request only.
+        let polled = catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(cx)));
+        self.state.poll_ends();
+        let (failure, is_answer_whole) = match polled {
+            Ok(Poll::Pending) => match self.poll_deadline(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(failure) => (failure, false),
+            },
+            Ok(Poll::Ready(Ended { result: Ok(()), .. })) => {
+                self.end();
+                return Poll::Ready(Outcome::Done);
+            }
+            Ok(Poll::Ready(Ended { result: Err(error), is_answer_whole })) => {
+                (Failure::of(&error, &self.state), is_answer_whole)
+            }
+            Err(_) => {
+                self.app.count_panic(&self.component);
+                (Failure::of_guest("the host failed while it served the guest"), false)
+            }
+        };
+        self.end();
+        Poll::Ready(Outcome::Failed { failure, is_answer_whole })
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let limits = &self.app.context().limits;
+        let (limit, stop) = match self.phase {
+            Phase::Head => (limits.first_byte_time, Stop::FirstByte as fn(Duration) -> Stop),
+            Phase::Body => (limits.total_time, Stop::Total as fn(Duration) -> Stop),
+            Phase::Watched => return Poll::Pending,
+        };
+        let Some(limit) = limit else { return Poll::Pending };
+        let end = self.state.begin() + limit;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(end.into())));
+        if deadline.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.state.stop(stop(limit));
+        Poll::Ready(Failure::late(&self.state))
+    }
+
+    /// Drops the guest: its store with everything in it.
+    fn end(&mut self) {
+        if let Some(guest) = self.guest.take()
+            && catch_unwind(AssertUnwindSafe(|| drop(guest))).is_err()
+        {
+            self.app.count_panic(&self.component);
+        }
+    }
+
+    /// Writes into the app's log why the guest failed, and counts it.
+    pub(crate) fn report(&self, failure: &Failure) {
+        self.app.failures.fetch_add(1, Ordering::Relaxed);
+        self.app.says(&self.component, self.call.request, &failure.reason);
+    }
+
+    /// Runs the guest to its end when its response is over, throwing away what it may still write to `rest`.
+    pub(crate) async fn to_end(mut self, mut rest: Option<WasiBody>) {
+        use http_body::Body as _;
+        self.phase = Phase::Body;
+        let outcome = std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(outcome) = self.poll(cx) {
+                    return Poll::Ready(outcome);
+                }
+                match rest.as_mut().map(|body| Pin::new(body).poll_frame(cx)) {
+                    Some(Poll::Ready(Some(Ok(_)))) => {}
+                    Some(Poll::Ready(_)) => rest = None,
+                    Some(Poll::Pending) | None => return Poll::Pending,
+                }
+            }
+        });
+        if let Outcome::Failed { failure, .. } = outcome.await {
+            self.report(&failure);
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.end();
+        let spent = self.state.cpu_time().as_nanos() as u64;
+        self.app.cpu_nanoseconds.fetch_add(spent, Ordering::Relaxed);
+    }
+}
+
+/// A guest whose response is being sent, ended at its deadline even if the client has stopped reading, so that
+/// nobody polls the response any more.
+pub(crate) struct Watched {
+    run: Arc<Mutex<Option<Run>>>,
+    watch: AbortHandle,
+}
+
+impl Watched {
+    /// Begins to watch `run`. Gives it back where it has no deadline.
+    pub(crate) fn begin(mut run: Run) -> Result<Self, Run> {
+        let Some(limit) = run.app.context().limits.total_time else { return Err(run) };
+        let end = run.state.begin() + limit;
+        run.phase = Phase::Watched;
+        let run = Arc::new(Mutex::new(Some(run)));
+        let watched = run.clone();
+        let watch = tokio::spawn(async move {
+            sleep_until(end.into()).await;
+            let late = watched.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(run) = late {
+                run.state.stop(Stop::Total(limit));
+                run.report(&Failure::late(&run.state));
+            }
+        });
+        Ok(Self { run, watch: watch.abort_handle() })
+    }
+
+    /// Goes on with the guest; nothing where its time was up.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Option<Poll<Outcome>> {
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        run.as_mut().map(|run| run.poll(cx))
+    }
+
+    pub(crate) fn report(&self, failure: &Failure) {
+        if let Some(run) = &*self.run.lock().unwrap_or_else(PoisonError::into_inner) {
+            run.report(failure);
+        }
+    }
+
+    /// Ends the watch. Nothing is left where the guest's time was up.
+    pub(crate) fn into_run(self) -> Option<Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+/// The store of a new instance: its state, and its limits in time and space.
+fn store(
+    app: &Arc<App>,
+    component: &LoadedComponent,
+    call: CallContext,
+    state: &Arc<CallState>,
+) -> Store<HostState> {
+    let context = app.context();
+    let host = HostState::new(context.clone(), component.context.clone(), call, state.clone());
+    let mut store = Store::new(app.engine(), host);
+    store.limiter(|host| &mut host.limiter);
+    store.set_hostcall_fuel(context.limits.hostcall_bytes);
+    store.set_epoch_deadline(1);
+    let limit = context.limits.cpu_time;
+    // At each tick the guest yields, so that others on this core have their turn.
+    store.epoch_deadline_callback(move |store| {
+        let state = &store.data().state;
+        if let Some(limit) = limit
+            && state.cpu_time_within() > limit
+        {
+            state.stop(Stop::Cpu(limit));
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store
+}
+
+/// Whether the guest began the body of a message and neither finished nor dropped it.
+fn has_unfinished_body(store: &mut Store<HostState>) -> bool {
+    store.data_mut().table.iter_mut().any(|entry| (*entry).is::<HostOutgoingBody>())
+}

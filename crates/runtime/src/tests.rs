@@ -1,0 +1,7 @@
+//! Apps as their clients and their developers see them.
+
+mod failures;
+mod lifecycle;
+mod limits;
+mod requests;
+mod streaming;
