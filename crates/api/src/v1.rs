@@ -41,7 +41,7 @@ pub struct Account {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AppsQuery {
-    /// Names after this one.
+    /// What the page before had as `next`.
     pub after: Option<String>,
     /// At most so many; 1 to 1,000, by default 100.
     pub limit: Option<u32>,
@@ -78,7 +78,7 @@ pub struct App {
     /// What the default channel serves, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<Release>,
-    /// The default channel's newest release, whatever became of it.
+    /// The default channel's newest release, whatever became of it. Not told in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<Release>,
 }
@@ -277,7 +277,7 @@ pub struct Variable {
     pub name: String,
 }
 
-/// `PUT /api/v1/apps/{app}/variables` (several, in one step) and what `PUT …/variables/{name}` becomes.
+/// `PATCH /api/v1/apps/{app}/variables`: several changes in one step.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SetVariables {

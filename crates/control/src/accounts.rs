@@ -51,7 +51,8 @@ impl Control {
         if !account.is_admin || !self.db.tokens(account.id, now).await?.is_empty() {
             return Ok(None);
         }
-        let (secret, row) = self.mint(account.id, TokenKind::Personal, "first start", None, None)?;
+        let (secret, row) =
+            self.mint(account.id, TokenKind::Personal, "first start", None, None)?;
         save(&secret).map_err(Error::internal)?;
         self.db.create_token(row).await?;
         Ok(Some(secret))
@@ -93,9 +94,10 @@ impl Control {
         if token.is_empty() {
             return refused("auth.unauthenticated", "you are not signed in");
         }
-        let found = match token::is_plausible(token) {
-            true => self.db.token_by_hash(token::hash(token)).await?,
-            false => None,
+        let found = if token::is_plausible(token) {
+            self.db.token_by_hash(token::hash(token)).await?
+        } else {
+            None
         };
         // A token that only renews others opens nothing.
         let Some((row, account)) = found.filter(|(row, _)| row.kind != TokenKind::Refresh) else {

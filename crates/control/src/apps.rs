@@ -43,7 +43,7 @@ impl std::fmt::Display for AppRef {
 /// Some of an account's apps, by name.
 #[derive(Debug, Clone)]
 pub struct AppPage {
-    /// The apps. Of their channels only the active releases are told.
+    /// The apps. Their active releases are told as the routing table knows them: `created` is when they began to serve.
     pub items: Vec<AppView>,
     /// How many there are in all.
     pub total: u64,
@@ -109,8 +109,8 @@ impl Control {
         storage_id: &str,
     ) -> Result<App, DbError> {
         let now = self.clock.now();
-        let host_label = names::host_label(name)
-            .map_err(|error| DbError::Other(Box::new(error)))?;
+        let host_label =
+            names::host_label(name).map_err(|error| DbError::Other(Box::new(error)))?;
         let app = App {
             id: AppId::new(),
             account: actor.account,
@@ -140,7 +140,17 @@ impl Control {
     /// One app.
     pub async fn app(&self, actor: &Actor, app: &AppRef) -> Result<AppView> {
         let app = self.find_app(actor, app).await?;
-        self.app_view(app).await
+        let mut view = self.app_view(app).await?;
+        for (channel, active) in &mut view.channels {
+            *active = match channel.active_release {
+                Some(id) => match self.db.release(id).await? {
+                    Some(release) => Some(self.release_view(&view.app, release).await?),
+                    None => None,
+                },
+                None => None,
+            };
+        }
+        Ok(view)
     }
 
     /// The account's apps by name: from the `offset`-th on, at most `limit`; those whose name contains `search`.
@@ -194,13 +204,12 @@ impl Control {
         storage_id: &str,
     ) -> Result<App> {
         let repository = storage_id.strip_prefix(OCI).unwrap_or(storage_id);
-        self.db
-            .app_by_storage_id(actor.account, format!("{OCI}{repository}"))
-            .await?
-            .ok_or_else(|| {
+        self.db.app_by_storage_id(actor.account, format!("{OCI}{repository}")).await?.ok_or_else(
+            || {
                 let shown = storage_id.escape_debug();
                 Error::not_found(format!("app with the storage id '{shown}'"))
-            })
+            },
+        )
     }
 
     /// The repository of an app.
@@ -232,7 +241,7 @@ impl Control {
                 digest: route.digest,
                 version: route.version.clone(),
                 url: self.config.host_url(&route.hosts[0]),
-                created: route.created,
+                created: route.activated,
                 activated: Some(route.activated),
             });
             (channel, active)

@@ -10,8 +10,8 @@ mod config;
 mod data;
 mod error;
 mod locks;
-mod logs;
 mod login;
+mod logs;
 mod names;
 pub mod ports;
 pub mod registry;
@@ -97,7 +97,6 @@ pub struct Control {
     activations: Activations,
     locks: AppLocks,
     throttles: Throttles,
-    uploads: registry::Uploads,
 }
 
 /// How often may be tried what guessers try.
@@ -137,7 +136,6 @@ impl Control {
                 guesses_by_network: Throttle::new(10, 10),
                 guesses: Throttle::new(100, 100),
             },
-            uploads: registry::Uploads::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use gyre_model::Secret;
-use gyre_store::{Decision, DbError, DeviceCode, DeviceStatus, Rotation, Token, TokenKind};
+use gyre_store::{DbError, Decision, DeviceCode, DeviceStatus, Rotation, Token, TokenKind};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{Actor, Control, Error, ErrorKind, Result, names, throttle::network, token};
@@ -79,10 +79,9 @@ impl Control {
                 "a client id has at most 128 characters",
             ));
         }
-        self.throttles
-            .codes
-            .take(network(from), now)
-            .map_err(|wait| Error::too_many("too many logins were begun from your address", wait))?;
+        self.throttles.codes.take(network(from), now).map_err(|wait| {
+            Error::too_many("too many logins were begun from your address", wait)
+        })?;
         if self.db.count_pending_device_codes(now).await? >= MAX_PENDING {
             return Err(Error::too_many(
                 "too many logins are waiting for approval",
@@ -135,7 +134,7 @@ impl Control {
             return Err(expired());
         }
         let hash = token::hash(device_code);
-        let code = self.db.poll_device_code(hash, now).await?.ok_or_else(expired)?.code;
+        let code = self.db.poll_device_code(hash, now).await?.ok_or_else(expired)?;
         if code.expires <= now || code.client != client {
             return Err(expired());
         }
@@ -164,9 +163,10 @@ impl Control {
             _ => return Err(expired()),
         };
         let (session, rows) = self.session(account, &client_name(client), None)?;
-        match self.db.redeem_device_code(hash, rows, now).await? {
-            true => Ok(session),
-            false => Err(expired()),
+        if self.db.redeem_device_code(hash, rows, now).await? {
+            Ok(session)
+        } else {
+            Err(expired())
         }
     }
 
@@ -194,9 +194,10 @@ impl Control {
         let decision = if is_approved { Decision::Approve } else { Decision::Deny };
         let now = self.clock.now();
         let account = actor.account;
-        match self.db.decide_device_code(code.user_code, decision, account, now).await? {
-            true => Ok(()),
-            false => Err(no_such_code()),
+        if self.db.decide_device_code(code.user_code, decision, account, now).await? {
+            Ok(())
+        } else {
+            Err(no_such_code())
         }
     }
 

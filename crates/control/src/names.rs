@@ -7,7 +7,7 @@ use gyre_package::registry::is_repository;
 use crate::{Error, Result};
 
 /// The longest host label (RFC 1035), in octets.
-pub const HOST_LABEL: usize = 63;
+pub(crate) const HOST_LABEL: usize = 63;
 /// The random end of an app's host label.
 const SUFFIX: usize = 8;
 /// Of these: lower case letters without vowels (no words by accident) and digits that are not taken for letters.
@@ -17,7 +17,7 @@ const SUFFIX_ALPHABET: &[u8; 26] = b"bcdfghjkmnpqrstvwxz2345679";
 ///
 /// # Errors
 /// It is not letters and digits with single dots, underscores or dashes between them, or longer than 128 octets.
-pub fn app_name(name: &str) -> Result<String> {
+pub(crate) fn app_name(name: &str) -> Result<String> {
     let name = name.to_ascii_lowercase();
     // An app's revisions are pushed to a repository of its name.
     if name.len() > 128 || name.contains('/') || !is_repository(&name) {
@@ -25,9 +25,7 @@ pub fn app_name(name: &str) -> Result<String> {
             "app.name_invalid",
             format!("{} cannot be the name of an app", shown(&name)),
         )
-        .with_hint(
-            "a name is up to 128 letters and digits, with `-`, `_` or `.` between them",
-        ));
+        .with_hint("a name is up to 128 letters and digits, with `-`, `_` or `.` between them"));
     }
     Ok(name)
 }
@@ -36,7 +34,7 @@ pub fn app_name(name: &str) -> Result<String> {
 ///
 /// # Errors
 /// It is not lower case letters and digits with single dashes between them, or longer than 32 octets.
-pub fn channel_name(name: &str) -> Result<()> {
+pub(crate) fn channel_name(name: &str) -> Result<()> {
     let is_valid = (1..=32).contains(&name.len())
         && name.split('-').all(|part| !part.is_empty() && part.bytes().all(is_lower_or_digit));
     if is_valid {
@@ -54,7 +52,7 @@ pub fn channel_name(name: &str) -> Result<()> {
 ///
 /// # Errors
 /// It is not that, or longer than 256 octets.
-pub fn variable_name(name: &str) -> Result<()> {
+pub(crate) fn variable_name(name: &str) -> Result<()> {
     let is_valid = name.len() <= 256
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.split('_').all(|part| !part.is_empty() && part.bytes().all(is_lower_or_digit));
@@ -68,11 +66,11 @@ pub fn variable_name(name: &str) -> Result<()> {
     .with_hint("a name is lower case letters and digits, with single `_` between them; it starts with a letter"))
 }
 
-/// Checks the name of a key-value store or database.
+/// Checks the name of a key-value store or database, or the label under which an app knows it.
 ///
 /// # Errors
 /// It is empty, longer than 128 octets, begins or ends with a space, or has control characters or a slash in it.
-pub fn store_name(name: &str) -> Result<()> {
+pub(crate) fn store_name(name: &str) -> Result<()> {
     let is_valid = (1..=128).contains(&name.len())
         && name.trim() == name
         && !name.chars().any(|c| c.is_control() || c == '/' || c == '\\');
@@ -84,20 +82,6 @@ pub fn store_name(name: &str) -> Result<()> {
         format!("{} cannot be the name of a store", shown(name)),
     )
     .with_hint("a name is up to 128 octets, without slashes and control characters"))
-}
-
-/// Checks the label under which an app knows a store.
-///
-/// # Errors
-/// It is not a word of letters, digits, `-` and `_`, or longer than 64 octets.
-pub fn store_label(label: &str) -> Result<()> {
-    let is_valid = (1..=64).contains(&label.len())
-        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if is_valid {
-        return Ok(());
-    }
-    Err(Error::invalid("label.invalid", format!("{} cannot be a label", shown(label)))
-        .with_hint("a label is up to 64 letters, digits, `-` and `_`"))
 }
 
 fn is_lower_or_digit(byte: u8) -> bool {
@@ -113,7 +97,7 @@ fn shown(name: &str) -> String {
 
 /// A new host label for an app of that (valid) name: its letters and digits, a dash and eight characters drawn by lot. One DNS
 /// label, without two dashes in a row: those set a channel's name apart.
-pub fn host_label(app_name: &str) -> Result<String> {
+pub(crate) fn host_label(app_name: &str) -> Result<String> {
     let mut label = String::with_capacity(HOST_LABEL);
     for byte in app_name.bytes() {
         if is_lower_or_digit(byte) {
@@ -131,7 +115,7 @@ pub fn host_label(app_name: &str) -> Result<String> {
 ///
 /// # Errors
 /// The two are too long together.
-pub fn channel_label(channel: &str, app_label: &str) -> Result<String> {
+pub(crate) fn channel_label(channel: &str, app_label: &str) -> Result<String> {
     if channel == crate::DEFAULT_CHANNEL {
         return Ok(app_label.to_owned());
     }

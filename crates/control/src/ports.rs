@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use gyre_model::{AccountId, AppId, ChannelId, Digest, ReleaseId, RevisionId, Secret, Settings, StoreId};
+use gyre_model::{
+    AccountId, AppId, ChannelId, Digest, ReleaseId, RevisionId, Secret, Settings, StoreId,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -109,8 +111,6 @@ pub struct RouteEntry {
     pub databases: BTreeMap<String, StoreAddress>,
     /// Which state of the variables it runs with.
     pub variables_version: u64,
-    /// When the release was made.
-    pub created: Timestamp,
     /// When it began to serve; while it is being prepared, when it was made.
     pub activated: Timestamp,
 }
