@@ -2,6 +2,7 @@
 //!
 //! What was typed → what it means → one match.
 
+mod application;
 mod cli;
 mod commands;
 mod config;

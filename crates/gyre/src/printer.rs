@@ -25,11 +25,6 @@ pub(crate) fn note(line: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
-/// Prints the beginning of a line for people.
-pub(crate) fn note_part(text: impl std::fmt::Display) {
-    let mut to = anstream::stderr();
-    let _ = write!(to, "{text}").and_then(|()| to.flush());
-}
 
 /// Prints a warning.
 pub(crate) fn warning(text: impl std::fmt::Display) {

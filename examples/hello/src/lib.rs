@@ -64,10 +64,12 @@ fn count_visit() -> Result<u64, key_value::Error> {
 
 fn answer(out: ResponseOutparam, text: &str) {
     let headers = Fields::new();
-    let kind = b"text/plain; charset=utf-8".to_vec();
-    headers.append(&"content-type".to_owned(), &kind).expect("the header is allowed");
-    let length = format!("{}", text.len()).into_bytes();
-    headers.append(&"content-length".to_owned(), &length).expect("the header is allowed");
+    let length = text.len().to_string();
+    for (name, value) in
+        [("content-type", "text/plain; charset=utf-8"), ("content-length", &length)]
+    {
+        headers.append(name, value.as_bytes()).expect("the header is allowed");
+    }
     let response = OutgoingResponse::new(headers);
     let body = response.body().expect("the body is asked for once");
     ResponseOutparam::set(out, Ok(response));

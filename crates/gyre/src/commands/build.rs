@@ -1,0 +1,69 @@
+//! `gyre build`: runs the commands of the manifest's build sections.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::{Result, bail};
+use gyre_dev::build;
+
+use crate::{
+    application::{self, Place},
+    cli::{BuildArgs, Cli, Command, FromArgs},
+    printer,
+};
+
+/// `gyre build`.
+pub(crate) fn run(args: BuildArgs) -> Result<ExitCode> {
+    let code = build(&args.from, &args.components)?;
+    if let Some(code) = code {
+        return Ok(code);
+    }
+    if !args.up {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut up: Vec<String> = vec!["gyre".into(), "up".into()];
+    if let Some(from) = &args.from.from {
+        up.extend(["--from".into(), from.display().to_string()]);
+    }
+    if let Some(profile) = &args.from.profile {
+        up.extend(["--profile".into(), profile.clone()]);
+    }
+    up.extend(args.components.iter().flat_map(|id| ["--component-id".into(), id.clone()]));
+    up.extend(args.up_args);
+    match <Cli as clap::Parser>::try_parse_from(up) {
+        Ok(Cli { command: Command::Up(up), .. }) => super::up::run(up),
+        Ok(_) => bail!("these are not arguments of `gyre up`"),
+        Err(error) => error.exit(),
+    }
+}
+
+/// Builds an application. The exit code of the command that failed, if one did.
+pub(crate) fn build(from: &FromArgs, only: &[String]) -> Result<Option<ExitCode>> {
+    let Place::Manifest(path) = application::find(from.from.as_deref())? else {
+        bail!("a component cannot be built without its application's manifest");
+    };
+    let manifest = application::read_manifest(&path)?;
+    let app = manifest.normalize(from.profile.as_deref())?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let steps = build::plan(&app, folder, only)?;
+    if steps.is_empty() {
+        printer::note("None of the components have a build command.");
+        return Ok(None);
+    }
+    for step in steps {
+        for command in &step.commands {
+            printer::data(format_args!("Building component {} with `{command}`", step.component));
+            let status = build::run(command, &step.workdir)?;
+            if !status.success() {
+                printer::error(&anyhow::anyhow!(
+                    "the build of component {} failed: `{command}` ended with {status}",
+                    step.component
+                ));
+                // What the tool says with its exit code is passed on.
+                let code = status.code().and_then(|code| u8::try_from(code).ok());
+                return Ok(Some(ExitCode::from(code.filter(|code| *code != 0).unwrap_or(1))));
+            }
+        }
+    }
+    printer::data("Finished building all Spin components");
+    Ok(None)
+}

@@ -1,0 +1,151 @@
+//! Applications made with SDKs that nobody here wrote: Rust, JavaScript, Python, on `gyre up` and on the
+//! server.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use gyre_testkit::process::Program;
+use gyre_testkit::{Gyre, Server, Site, TestApp, sdk_app};
+
+/// One application with the three components.
+fn all_three() -> TestApp {
+    let app = TestApp::with_manifest(
+        "spin_manifest_version = 2
+
+[application]
+name = \"three\"
+version = \"1.0.0\"
+
+[variables]
+greeting = { default = \"Greetings\" }
+
+[[trigger.http]]
+route = \"/...\"
+component = \"in-rust\"
+
+[[trigger.http]]
+route = \"/js/...\"
+component = \"in-js\"
+
+[[trigger.http]]
+route = \"/python/...\"
+component = \"in-python\"
+
+[component.in-rust]
+source = \"rust.wasm\"
+key_value_stores = [\"default\"]
+sqlite_databases = [\"default\"]
+
+[component.in-rust.variables]
+greeting = \"{{ greeting }}\"
+
+[component.in-js]
+source = \"js.wasm\"
+
+[component.in-python]
+source = \"python.wasm\"
+",
+    );
+    for language in ["rust", "js", "python"] {
+        app.put_file(&format!("{language}.wasm"), &sdk_app(language).join("app.wasm"));
+    }
+    app
+}
+
+/// Every component does what its source says.
+fn answers_in_three_languages(site: &Site) {
+    assert_eq!(site.get("/").expect(200).text(), "Greetings from Rust");
+    assert_eq!(site.get("/key/colour").expect(404).text(), "not stored");
+    let _ = site.post("/key/colour", "blue").expect(200);
+    assert_eq!(site.get("/key/colour").expect(200).text(), "blue");
+    let _ = site.post("/notes", "first").expect(200);
+    let _ = site.post("/notes", "second").expect(200);
+    assert_eq!(site.get("/notes").expect(200).text(), "first\nsecond");
+
+    let answer = site.get("/js/place").expect(200);
+    assert_eq!(answer.text(), "Hello from JavaScript at /js/place");
+    assert_eq!(answer.header("x-language"), "javascript");
+    assert_eq!(site.post("/js/reverse", "stressed").expect(200).text(), "desserts");
+
+    let answer = site.get("/python/place?x=1").expect(200);
+    assert_eq!(answer.text(), "Hello from Python at /python/place?x=1");
+    assert_eq!(answer.header("x-language"), "python");
+}
+
+#[test]
+fn three_languages_answer_on_up_and_are_compiled_once() {
+    let gyre = Gyre::new();
+    let app = all_three();
+    let mut up = gyre.up(app.path(), &[]);
+    answers_in_three_languages(&up.site());
+    assert!(up.program.terminate().success());
+    let compiled = files(&gyre.home().join(".cache"));
+    assert!(compiled.len() >= 3, "three components are kept compiled: {compiled:?}");
+
+    let up = gyre.up(app.path(), &[]);
+    let answer = up.site().get("/js/again").expect(200);
+    assert_eq!(answer.text(), "Hello from JavaScript at /js/again");
+    assert_eq!(up.site().get("/key/colour").expect(200).text(), "blue", "the state is kept");
+    assert_eq!(files(&gyre.home().join(".cache")), compiled, "what is compiled stays as it is");
+}
+
+#[test]
+fn the_compilation_of_a_large_component_shows_its_progress() {
+    let gyre = Gyre::new();
+    let app = TestApp::of_sdk("js");
+    // Progress is for terminals: script(1) lends one.
+    let mut command = Command::new("script");
+    gyre.prepare(&mut command);
+    let verb = format!(
+        "{} up --from {} --listen 127.0.0.1:0",
+        gyre.binary().display(),
+        app.path().display()
+    );
+    command.args(["--quiet", "--return", "--command", &verb, "/dev/null"]);
+    let mut program = Program::start(command);
+    let url = program.wait_for("Serving", |line| {
+        line.split_once("Serving ").map(|(_, url)| url.trim().to_owned())
+    });
+    let shown = program.stdout.text();
+    assert!(shown.contains("Compiling sdk-js (12."), "{shown}");
+    let _ = Site::at(&url).get("/").expect(200);
+}
+
+/// Every file below `folder`, with its length and the time of its last change.
+fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).into_iter().flatten().flatten() {
+            let data = entry.metadata().expect("nobody removes it meanwhile");
+            if data.is_dir() {
+                folders.push(entry.path());
+            } else {
+                let changed = data.modified().expect("this file system keeps times");
+                found.insert(entry.path(), (data.len(), changed));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn three_languages_answer_after_a_deploy() {
+    let server = Server::start();
+    let app = all_three();
+    let deployed = server.deploy(app.path());
+    answers_in_three_languages(&deployed.site());
+}
+
+#[test]
+fn each_sdk_app_is_deployable_by_itself() {
+    let server = Server::start();
+    let app = TestApp::of_sdk("rust");
+    let site = server.deploy(app.path()).site();
+    assert_eq!(site.get("/").expect(200).text(), "Greetings from Rust");
+    let outcome = server.try_deploy(app.path(), &["--variable", "greeting=Welcome"]).ok();
+    assert!(outcome.both().contains("ready"), "{}", outcome.both());
+    assert_eq!(site.get("/").expect(200).text(), "Welcome from Rust");
+}

@@ -1,0 +1,219 @@
+//! The small node behind `gyre up`: one application at every host, its state in one folder in Spin's formats.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use gyre_data::{DatabaseError, Databases, KeyValueError, KeyValueStores, Location};
+use gyre_edge::{BindError, Edge, EdgeConfig, EdgeHandle, Routes, RoutingTable};
+use gyre_model::{Application, Limits};
+use gyre_runtime::{
+    AppSpec, CacheConfig, CompileError, CompileEvent, Compiler, DataGrants, LoadError, Runtime,
+    RuntimeConfig, RuntimeError, SelfOrigin, Variables,
+};
+use gyre_store::{Keyring, KeyringError};
+
+use crate::{
+    front::{Front, Target},
+    local_log::LocalLog,
+    node::reachable,
+};
+
+/// The label of the store and of the database that every local application has.
+const DEFAULT: &str = "default";
+
+/// How a local application runs.
+#[derive(Debug)]
+pub struct LocalConfig {
+    /// The application.
+    pub application: Application,
+    /// How it listens.
+    pub edge: EdgeConfig,
+    /// What its guests are held to.
+    pub limits: Limits,
+    /// Its variables' values.
+    pub variables: Variables,
+    /// Environment variables for every component.
+    pub env: BTreeMap<String, String>,
+    /// Where its stores and databases are; without it they are in memory.
+    pub state: Option<PathBuf>,
+    /// What is put into them before it serves.
+    pub seed: Seed,
+    /// Where its guests' output goes.
+    pub log: Arc<LocalLog>,
+    /// Where compiled code is kept; without it, it is compiled in memory.
+    pub cache: Option<PathBuf>,
+    /// Where components are compiled.
+    pub compiler: Compiler,
+    /// Whether instances come from a pool.
+    pub is_pooling: bool,
+    /// Whether guests may write to their files.
+    pub allow_transient_write: bool,
+}
+
+/// What is put into the stores and databases of a local application before it serves.
+#[derive(Debug, Clone, Default)]
+pub struct Seed {
+    /// Keys and values of the default store.
+    pub key_values: Vec<(String, String)>,
+    /// Statements, by the label of their database.
+    pub statements: Vec<(String, String)>,
+}
+
+/// Why a local application does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// The address cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The engine does not start.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The key of the cache cannot be had.
+    #[error("cannot use the cache of compiled code (--disable-cache does without)")]
+    Keyring(#[from] KeyringError),
+    /// A component does not compile.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The application cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] Arc<LoadError>),
+    /// Required variables have no value.
+    #[error(
+        "provider error: no provider resolved required variable(s): [{}]",
+        .0.iter().map(|name| format!("Key({name:?})")).collect::<Vec<_>>().join(", ")
+    )]
+    Variables(Vec<String>),
+    /// `--key-value` failed.
+    #[error("cannot set key {key:?} in the default key-value store")]
+    KeyValue {
+        /// The key.
+        key: String,
+        /// Why not.
+        #[source]
+        source: KeyValueError,
+    },
+    /// `--sqlite` names a database that is not there.
+    #[error("no database is called {0:?}; a local application has \"default\"")]
+    NoDatabase(String),
+    /// `--sqlite` failed.
+    #[error("failed to execute SQL statement: {statement:?}")]
+    Sql {
+        /// The statement.
+        statement: String,
+        /// Why not.
+        #[source]
+        source: DatabaseError,
+    },
+}
+
+/// A local application that serves.
+#[derive(Debug)]
+pub struct LocalNode {
+    edge: EdgeHandle,
+    address: SocketAddr,
+    stores: KeyValueStores,
+    databases: Databases,
+    log: Arc<LocalLog>,
+}
+
+impl LocalNode {
+    /// Starts it. It serves when this returns. `progress` hears of components that are being compiled, on other threads.
+    ///
+    /// # Errors
+    /// Whatever is in the way; nothing runs then.
+    pub async fn start(
+        config: LocalConfig,
+        progress: impl Fn(CompileEvent) + Send + Sync + 'static,
+    ) -> Result<Self, LocalError> {
+        let missing = config.variables.missing_required(&config.application.locked);
+        if !missing.is_empty() {
+            return Err(LocalError::Variables(missing));
+        }
+        let is_tls = config.edge.tls.is_some();
+        let bound = Edge::bind(config.edge)?;
+        let address = bound.local_addr();
+        let cache = config.cache.map(|dir| cache_config(&dir)).transpose()?;
+        let is_cached = cache.is_some();
+        let runtime = Runtime::new(RuntimeConfig {
+            cache,
+            compiler: config.compiler,
+            is_pooling: config.is_pooling,
+            ..RuntimeConfig::default()
+        })?;
+        let application = Arc::new(config.application);
+        if is_cached {
+            let (runtime, application) = (runtime.clone(), application.clone());
+            let compiled =
+                tokio::task::spawn_blocking(move || runtime.compile(&application, &progress)).await;
+            compiled.map_err(|_| Arc::new(LoadError::Panicked))??;
+        }
+        let (stores, databases) = (KeyValueStores::new(), Databases::new());
+        let location = |file: &str| match &config.state {
+            Some(folder) => Location::file(folder.join(file)),
+            None => Location::Memory,
+        };
+        let store =
+            stores.open(&location("sqlite_key_value.db"), DEFAULT, (&config.limits).into());
+        let database = databases.open(&location("sqlite_db.db"), (&config.limits).into());
+        for (key, value) in &config.seed.key_values {
+            store.set(key, value.clone().into_bytes()).await.map_err(|source| {
+                LocalError::KeyValue { key: key.clone(), source }
+            })?;
+        }
+        for (statement, label) in &config.seed.statements {
+            if label != DEFAULT {
+                return Err(LocalError::NoDatabase(label.clone()));
+            }
+            let failed =
+                |source| LocalError::Sql { statement: statement.clone(), source };
+            database.connect().execute_batch(statement).await.map_err(failed)?;
+        }
+        let scheme = if is_tls { "https" } else { "http" };
+        let source = application.clone();
+        let app = runtime.app(AppSpec {
+            log: config.log.clone(),
+            limits: config.limits,
+            variables: Arc::new(config.variables),
+            data: DataGrants::default().with_key_value(DEFAULT, store).with_database(DEFAULT, database),
+            env: config.env,
+            allow_transient_write: config.allow_transient_write,
+            self_origin: Some(SelfOrigin {
+                scheme: scheme.parse().expect("it is http or https"),
+                address: reachable(address),
+                host: None,
+            }),
+            ..AppSpec::new(application.locked.name(), Arc::new(move || Ok(source.clone())))
+        });
+        app.load().await?;
+        let routes: Arc<Routes<Target>> =
+            Arc::new(Routes::from_pointee(RoutingTable::single(Arc::new(Target::App(app)))));
+        let edge = bound.serve(|_worker| Front { control: None }, routes);
+        Ok(Self { edge, address, stores, databases, log: config.log })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets requests in flight finish, at most for `grace`; brings everything to disk; ends.
+    pub async fn shutdown(self, grace: Duration) {
+        self.edge.shutdown(grace).await;
+        self.stores.close().await;
+        self.databases.close().await;
+        let log = self.log.clone();
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+    }
+}
+
+/// The cache of a user's compiled code, and the key that authenticates it. The key is made with the folder and never
+/// leaves it: whoever can write there can run what they like as this user anyway.
+fn cache_config(dir: &Path) -> Result<CacheConfig, KeyringError> {
+    let keyring = Keyring::open(&dir.join("keys"))?;
+    Ok(CacheConfig { dir: dir.join("compiled"), key: keyring.derive("compiled code") })
+}
