@@ -12,7 +12,7 @@ fn handle(request: Request, responder: Responder) {
     }
     let outcomes: Vec<String> = (0..2)
         .map(|_| match guests::fetch(&Method::Get, "/storm", &[], None) {
-            Ok((status, _, _)) => status.to_string(),
+            Ok(fetched) => fetched.status.to_string(),
             Err(error) => error,
         })
         .collect();

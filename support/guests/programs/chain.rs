@@ -15,7 +15,9 @@ fn handle(request: Request, responder: Responder) {
         format!("http://{component}.spin.internal{path}")
     };
     match guests::fetch(&Method::Get, &url, &[("x-from", "chain")], None) {
-        Ok((status, _, body)) => responder.send(status, &[("x-chained", "yes")], body),
+        Ok(fetched) => {
+            responder.send(fetched.status, &[("x-chained", "yes")], fetched.body);
+        }
         Err(error) => responder.send(502, &[], error),
     }
 }

@@ -1,5 +1,7 @@
 //! Imports an interface that no host has: a deploy of it must fail and name the import.
 
+#![allow(clippy::same_length_and_capacity, reason = "bindings are written by wit-bindgen")]
+
 use guests::{Request, Responder};
 
 wit_bindgen::generate!({

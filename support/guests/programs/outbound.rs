@@ -15,14 +15,12 @@ fn handle(request: Request, responder: Responder) {
         _ => (Method::Get, None),
     };
     match guests::fetch(&method, &url, &[("x-from", "outbound")], body.as_deref()) {
-        Ok((status, headers, body)) => {
-            let kind = headers
-                .iter()
-                .find(|(name, _)| name == "content-type")
-                .map_or("text/plain".to_owned(), |(_, value)| {
-                    String::from_utf8_lossy(value).into_owned()
-                });
-            responder.send(status, &[("content-type", &kind), ("x-fetched", "yes")], body);
+        Ok(fetched) => {
+            let kind = fetched.headers.iter().find(|(name, _)| name == "content-type");
+            let kind =
+                kind.map_or("text/plain".into(), |(_, value)| String::from_utf8_lossy(value));
+            let headers = [("content-type", kind.as_ref()), ("x-fetched", "yes")];
+            responder.send(fetched.status, &headers, &fetched.body);
         }
         Err(error) => responder.send(502, &[], error),
     }

@@ -25,10 +25,8 @@ fn exchange(address: SocketAddrV4, message: &[u8]) -> Result<Vec<u8>, ErrorCode>
     let network = instance_network();
     let socket = create_tcp_socket(IpAddressFamily::Ipv4)?;
     let [a, b, c, d] = address.ip().octets();
-    let remote = IpSocketAddress::Ipv4(Ipv4SocketAddress {
-        port: address.port(),
-        address: (a, b, c, d),
-    });
+    let remote =
+        IpSocketAddress::Ipv4(Ipv4SocketAddress { port: address.port(), address: (a, b, c, d) });
     socket.start_connect(&network, remote)?;
     let ready = socket.subscribe();
     let (mut input, mut output) = loop {

@@ -16,10 +16,8 @@ fn handle(request: Request, responder: Responder) {
 
 fn answer(request: &Request) -> Result<String, Error> {
     let database = request.query("database").unwrap_or_else(|| "default".to_owned());
-    let parameters: Vec<Value> = request
-        .query("p")
-        .map(|list| list.split(',').map(parameter).collect())
-        .unwrap_or_default();
+    let parameters: Vec<Value> =
+        request.query("p").map(|list| list.split(',').map(parameter).collect()).unwrap_or_default();
     let connection = Connection::open(&database)?;
     let statement = String::from_utf8(request.bytes()).expect("SQL is text");
     let result = connection.execute(&statement, &parameters)?;

@@ -2,8 +2,8 @@
 //! /increment?delta= /swap?from=` (compare-and-swap: the body is written if the value is still `from`).
 
 use guests::spin::atomics::{self, Cas, CasError};
-use guests::spin::keyvalue::{self, Error};
 use guests::spin::batch;
+use guests::spin::keyvalue::{self, Error};
 use guests::{Request, Responder};
 
 guests::serve!(handle);

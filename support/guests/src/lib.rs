@@ -7,8 +7,7 @@ use std::io::{Read, Write};
 
 pub use wasip2;
 use wasip2::http::types::{
-    Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingResponse,
-    ResponseOutparam,
+    Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
@@ -89,7 +88,7 @@ impl Request {
 
     /// The first header of that name, as text.
     pub fn header(&self, name: &str) -> Option<String> {
-        let value = self.inner.headers().get(&name.to_owned()).into_iter().next()?;
+        let value = self.inner.headers().get(name).into_iter().next()?;
         Some(String::from_utf8_lossy(&value).into_owned())
     }
 
@@ -188,9 +187,7 @@ impl Responder {
     pub fn start(self, status: u16, headers: &[(&str, &str)]) -> Stream {
         let fields = Fields::new();
         for (name, value) in headers {
-            fields
-                .append(&(*name).to_owned(), &value.as_bytes().to_vec())
-                .expect("the header is allowed");
+            fields.append(name, value.as_bytes()).expect("the header is allowed");
         }
         self.start_with(status, fields)
     }
@@ -263,21 +260,26 @@ fn percent_decode(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// Fetches `url` and gives status, headers and the body; the error is the host's code as text.
+/// What came back from elsewhere.
+pub struct Fetched {
+    pub status: u16,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+}
+
+/// Fetches `url`; the error is the host's code as text.
 pub fn fetch(
     method: &Method,
     url: &str,
     headers: &[(&str, &str)],
     content: Option<&[u8]>,
-) -> Result<(u16, Vec<(String, Vec<u8>)>, Vec<u8>), String> {
+) -> Result<Fetched, String> {
     use wasip2::http::outgoing_handler;
     use wasip2::http::types::{OutgoingRequest, Scheme};
 
     let fields = Fields::new();
     for (name, value) in headers {
-        fields
-            .append(&(*name).to_owned(), &value.as_bytes().to_vec())
-            .map_err(|error| format!("{error:?}"))?;
+        fields.append(name, value.as_bytes()).map_err(|error| format!("{error:?}"))?;
     }
     let request = OutgoingRequest::new(fields);
     request.set_method(method).map_err(|()| "method refused".to_owned())?;
@@ -296,8 +298,7 @@ pub fn fetch(
     request.set_authority(authority).map_err(|()| "authority refused".to_owned())?;
     request.set_path_with_query(Some(path)).map_err(|()| "path refused".to_owned())?;
     let body = request.body().map_err(|()| "no body".to_owned())?;
-    let response =
-        outgoing_handler::handle(request, None).map_err(|error| format!("{error:?}"))?;
+    let response = outgoing_handler::handle(request, None).map_err(|error| format!("{error:?}"))?;
     if let Some(content) = content {
         let mut stream = Stream::of(body);
         stream.write_all(content).map_err(|error| error.to_string())?;
@@ -316,7 +317,7 @@ pub fn fetch(
     Body::of_response(&response)
         .read_to_end(&mut bytes)
         .map_err(|error| format!("body: {error}"))?;
-    Ok((response.status(), headers, bytes))
+    Ok(Fetched { status: response.status(), headers, body: bytes })
 }
 
 /// Sleeps without using the processor.

@@ -1,6 +1,8 @@
 //! Bindings of the interfaces that Spin's components import, written out here as those components see
 //! them: the guests stay an independent check on what the host offers.
 
+#![allow(clippy::all, clippy::pedantic, reason = "bindings are written by wit-bindgen")]
+
 wit_bindgen::generate!({
     inline: r#"
         package guests:imports;

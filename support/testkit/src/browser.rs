@@ -2,6 +2,7 @@
 //! in and sent as the page has them, cookies are kept, redirects on the same site followed.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use http::Method;
 
@@ -184,8 +185,7 @@ fn encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push('%');
-            encoded.push_str(&format!("{byte:02X}"));
+            write!(encoded, "%{byte:02X}").expect("a String takes everything");
         }
     }
     encoded

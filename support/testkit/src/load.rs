@@ -222,3 +222,66 @@ pub fn text_then_text(
 pub fn new_then_old(answer: &Answer) -> Result<Version, String> {
     judge_versions(answer, "new", "old")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one connection's requests with these, one after the other.
+    fn site_that_answers(answers: Vec<String>) -> Site {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let site = Site::at(&format!("http://{}", listener.local_addr().unwrap()));
+        thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            for answer in answers {
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        site
+    }
+
+    fn answer(version: &str, lines: usize) -> String {
+        let body: Vec<String> = (0..lines).map(|line| format!("{line:02} {version}\n")).collect();
+        let body = body.concat();
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\nx-version: {version}\r\ncontent-length: {length}\r\n\r\n{body}")
+    }
+
+    fn report_of(answers: Vec<String>) -> Report {
+        let count = answers.len() as u64;
+        Load::start(&site_that_answers(answers), "/", 1, count, old_then_new).finish()
+    }
+
+    #[test]
+    fn a_swap_without_a_fault_is_flawless() {
+        let report = report_of(vec![answer("old", 16), answer("old", 16), answer("new", 16)]);
+        report.expect_flawless(3);
+        assert_eq!((report.before, report.after), (2, 1));
+    }
+
+    #[test]
+    fn an_old_answer_after_a_new_one_is_a_fault() {
+        let report = report_of(vec![answer("old", 16), answer("new", 16), answer("old", 16)]);
+        assert_eq!(report.faults, 1, "{report:?}");
+        assert!(report.examples[0].contains("after the newer one"), "{report:?}");
+    }
+
+    #[test]
+    fn half_an_answer_is_a_fault() {
+        let report = report_of(vec![answer("old", 16), answer("old", 15)]);
+        assert_eq!(report.faults, 1, "{report:?}");
+    }
+
+    #[test]
+    fn a_connection_cut_inside_of_an_answer_is_a_fault() {
+        let mut cut = answer("old", 16);
+        cut.truncate(cut.len() - 10);
+        let report = report_of(vec![answer("old", 16), cut]);
+        assert_eq!(report.faults, 1, "{report:?}");
+    }
+}

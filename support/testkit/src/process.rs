@@ -200,3 +200,37 @@ fn die_with_parent(command: &mut Command) {
     #[cfg(not(target_os = "linux"))]
     let _ = command;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Program {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Program::start(command)
+    }
+
+    #[test]
+    fn both_outputs_are_kept_to_the_last_line() {
+        let mut program = shell("echo one; echo two >&2; printf three; exit 4");
+        assert_eq!(program.wait().code(), Some(4));
+        assert_eq!(program.stdout.lines(), ["one", "three"]);
+        assert_eq!(program.stderr.lines(), ["two"]);
+    }
+
+    #[test]
+    fn a_line_is_waited_for_on_either_output() {
+        let mut program = shell("echo port 7 >&2; sleep 600");
+        let port = program.wait_for("a port", |line| line.strip_prefix("port ").map(str::to_owned));
+        assert_eq!(port, "7");
+        assert!(program.is_running());
+        assert!(!program.terminate().success());
+    }
+
+    #[test]
+    #[should_panic(expected = "did not say the word")]
+    fn a_program_that_ends_without_the_line_is_told() {
+        shell("echo something else").wait_for("the word", |line| (line == "word").then_some(()));
+    }
+}

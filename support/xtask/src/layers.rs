@@ -47,7 +47,7 @@ const SECRETS: &[(&str, &[&str], &str)] = &[
     ("axum", &["server", "node"], "only the server has HTTP faces"),
     (
         "hyper",
-        &["edge", "runtime", "testkit", "bench"],
+        &["edge", "runtime", "node", "testkit", "bench"],
         "HTTP is spoken at the edge and at the door",
     ),
     ("reqwest", &["api", "package", "gyre", "testkit"], "clients are in api and package"),
