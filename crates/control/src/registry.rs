@@ -198,3 +198,28 @@ pub(crate) fn blob_error(error: BlobError) -> Error {
     };
     Error { source: Some(Box::new(error)), ..Error::new(kind, code, message) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_such_and_other_failures_are_not_told() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = blob_error(BlobError::from(full));
+        assert_eq!((error.kind, error.code), (ErrorKind::StorageFull, "storage.full"));
+        assert!(error.message.contains("disk is full"));
+        let broken = blob_error(BlobError::from(std::io::Error::other("sda1: sector 7")));
+        assert_eq!((broken.kind, broken.message.as_str()), (ErrorKind::Internal, "internal error"));
+    }
+
+    #[test]
+    fn a_reference_is_a_tag_or_a_digest_and_nothing_else() {
+        assert!(matches!(reference("0.1.0"), Ok(Reference::Tag(_))));
+        let text = Digest::of("x").to_string();
+        assert!(matches!(reference(&text), Ok(Reference::Digest(_))));
+        for wrong in ["", ".x", "a/b", "sha256:00", "md5:x", "a b"] {
+            assert!(reference(wrong).is_err(), "{wrong}");
+        }
+    }
+}

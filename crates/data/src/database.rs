@@ -122,7 +122,7 @@ impl Databases {
     }
 }
 
-/// One database. Cheap to clone.
+/// One database. Cheap to clone. Connections are kept for the next guest for as long as there is a handle: keep one.
 #[derive(Debug, Clone)]
 pub struct Database {
     file: Arc<File>,

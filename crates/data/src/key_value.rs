@@ -96,7 +96,7 @@ impl KeyValueStores {
     }
 }
 
-/// One key-value store. Cheap to clone. Reads block for as long as SQLite takes for them: microseconds.
+/// One key-value store. Cheap to clone. Its file stays open for as long as there is a handle: keep one. Reads block for as long as SQLite takes for them: microseconds.
 #[derive(Debug, Clone)]
 pub struct KeyValueStore {
     file: Arc<File>,

@@ -25,7 +25,9 @@ pub enum BuildError {
     #[error("no such component {0:?}")]
     NoSuchComponent(String),
     /// A working folder leads out of the application's.
-    #[error("component {component:?} builds in {workdir}, which is not within the application's folder")]
+    #[error(
+        "component {component:?} builds in {workdir}, which is not within the application's folder"
+    )]
     Outside {
         /// The component.
         component: String,
@@ -48,9 +50,8 @@ pub enum BuildError {
 /// What is to be built of the application in `folder`: all of it, or the components `only`. Components without a build
 /// section have nothing to do.
 pub fn plan(app: &AppManifest, folder: &Path, only: &[String]) -> Result<Vec<Step>, BuildError> {
-    let missing = only
-        .iter()
-        .find(|id| !app.components.keys().any(|each| each.as_str() == id.as_str()));
+    let missing =
+        only.iter().find(|id| !app.components.keys().any(|each| each.as_str() == id.as_str()));
     if let Some(id) = missing {
         return Err(BuildError::NoSuchComponent(id.clone()));
     }

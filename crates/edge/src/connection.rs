@@ -304,9 +304,12 @@ where
 {
     let limits = &watch.worker.limits;
     let mut http = http1::Builder::new();
-    http.max_header_size(limits.head_bytes).timer(TokioTimer::new());
+    http.timer(TokioTimer::new());
     // Heads are timed by the sweep, which tells an idle connection from a slow one.
     http.header_read_timeout(None);
+    if let Some(bytes) = limits.head_bytes {
+        http.max_header_size(bytes);
+    }
     if limits.headers != 100 {
         http.max_headers(limits.headers);
     }

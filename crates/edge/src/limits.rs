@@ -16,9 +16,9 @@ pub struct EdgeLimits {
     pub head_time: Option<Duration>,
     /// Header fields of a request; one with more is answered 431.
     pub headers: usize,
-    /// The head of an HTTP/1 request; a longer one is answered 431.
-    pub head_bytes: usize,
-    /// The target of a request (path and query); a longer one is answered 414.
+    /// The head of an HTTP/1 request; a longer one is answered 431. `None`: what fits in the connection's buffer.
+    pub head_bytes: Option<usize>,
+    /// The target of a request (path and query); a longer one is answered 414. HTTP/1 has 65,534 at most.
     pub uri_bytes: usize,
     /// How long a connection may be open without a request.
     pub idle_time: Option<Duration>,
@@ -82,7 +82,7 @@ impl EdgeLimits {
         Self {
             head_time: Some(Duration::from_secs(10)),
             headers: 100,
-            head_bytes: 64 * KIB,
+            head_bytes: Some(64 * KIB),
             uri_bytes: 8 * KIB,
             idle_time: Some(Duration::from_mins(1)),
             body_rate: Some(BodyRate { bytes_per_second: 1024, grace: Duration::from_secs(30) }),
@@ -112,8 +112,8 @@ impl EdgeLimits {
         Self {
             head_time: None,
             headers: 100,
-            head_bytes: 400 * KIB,
-            uri_bytes: 64 * KIB - 2,
+            head_bytes: None,
+            uri_bytes: usize::MAX,
             idle_time: None,
             body_rate: None,
             unread_time: None,

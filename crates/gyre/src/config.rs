@@ -68,9 +68,9 @@ pub(crate) fn save(sign_in: &SignIn) -> Result<()> {
 pub(crate) fn load() -> Result<Option<SignIn>> {
     let path = sign_in_path()?;
     match fs_err::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(|| {
-            format!("{} is damaged; `gyre login` writes it anew", path.display())
-        }),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .with_context(|| format!("{} is damaged; `gyre login` writes it anew", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -87,8 +87,9 @@ pub(crate) fn forget() -> Result<bool> {
 
 /// The server and token that a client verb is to use: flags and environment win over the sign-in.
 pub(crate) fn resolve(args: &ServerUrlArgs) -> Result<SignIn> {
-    let from_environment =
-        |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let from_environment = |names: [&str; 2]| {
+        names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+    };
     let url = args.url.clone().or_else(|| from_environment(["GYRE_URL", "CLOUD_URL"]));
     let token = args.token.clone().or_else(|| from_environment(["GYRE_TOKEN", "SPIN_AUTH_TOKEN"]));
     let kept = load()?;
@@ -102,7 +103,9 @@ pub(crate) fn resolve(args: &ServerUrlArgs) -> Result<SignIn> {
             expiration: None,
         }),
         // A token goes to the server that gave it, and to no other.
-        (Some(url), None, Some(kept)) if url.trim_end_matches('/') != kept.url.trim_end_matches('/') => {
+        (Some(url), None, Some(kept))
+            if url.trim_end_matches('/') != kept.url.trim_end_matches('/') =>
+        {
             bail!("you are signed in to {}, not to {url}; run `gyre login --url {url}`", kept.url)
         }
         (_, None, Some(kept)) => Ok(kept),

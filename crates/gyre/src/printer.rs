@@ -7,6 +7,8 @@ use std::io::{IsTerminal as _, Write as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::commands::Hinted;
+
 /// Prints a line of data. A reader that has gone away ends the program quietly, as it does others.
 pub(crate) fn data(line: impl std::fmt::Display) {
     if writeln!(anstream::stdout(), "{line}").is_err() {
@@ -25,21 +27,21 @@ pub(crate) fn note(line: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
-
 /// Prints a warning.
 pub(crate) fn warning(text: impl std::fmt::Display) {
     let style = anstyle::AnsiColor::Yellow.on_default().bold();
     note(format_args!("{style}warning{style:#}: {text}"));
 }
 
-/// Prints an error and its causes, as Spin does.
+/// Prints an error and its causes, as Spin does, and what can be done about it.
 pub(crate) fn error(error: &anyhow::Error) {
     let style = anstyle::AnsiColor::Red.on_default().bold();
-    note(format_args!("{style}Error{style:#}: {error}"));
-    let mut previous = error.to_string();
-    let causes: Vec<String> = error
-        .chain()
-        .skip(1)
+    let hint = error.downcast_ref::<Hinted>();
+    // The hint is wrapped around the error that it is about.
+    let mut chain = error.chain().skip(usize::from(hint.is_some()));
+    let mut previous = chain.next().map(ToString::to_string).unwrap_or_default();
+    note(format_args!("{style}Error{style:#}: {previous}"));
+    let causes: Vec<String> = chain
         .map(ToString::to_string)
         .filter(|cause| {
             // Errors of other libraries often repeat their source.
@@ -57,6 +59,9 @@ pub(crate) fn error(error: &anyhow::Error) {
                 _ => note(format_args!("    {at}: {cause}")),
             }
         }
+    }
+    if let Some(Hinted(hint)) = hint {
+        note(format_args!("\nhint: {hint}"));
     }
 }
 

@@ -59,7 +59,7 @@ fn an_endless_loop_is_ended_at_its_processor_time() {
         assert_eq!(hostile.get("/loop").status, 504);
         assert_eq!(other.join().unwrap(), 504);
     });
-    street.server.wait_for_log("hostile", "processor time");
+    street.server.wait_for_log("hostile", "cpu_time limit of 500ms");
 }
 
 #[test]

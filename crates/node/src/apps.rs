@@ -10,9 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use gyre_control::{
-    ActivationError, Activator, ReleaseSpec, Releases, RouteEntry, RoutePublisher,
-};
+use gyre_control::{ActivationError, Activator, ReleaseSpec, Releases, RouteEntry, RoutePublisher};
 use gyre_edge::{Routes, RoutingTable};
 use gyre_model::{Application, BoxError, ChannelId, Connection, Digest, Limits, ReleaseId};
 use gyre_package::artifact::{self, ArtifactError, BlobSource};
@@ -118,8 +116,7 @@ impl Inner {
     /// Registers a release. `prepared` saves asking for what is at hand.
     fn register(self: &Arc<Self>, route: &RouteEntry, prepared: Option<&ReleaseSpec>) -> Known {
         let parts = &self.parts;
-        let limits =
-            route.settings.limits.apply(&Limits::server(), &Limits::server_ceilings());
+        let limits = route.settings.limits.apply(&Limits::server(), &Limits::server_ceilings());
         let variables = Arc::new(match prepared {
             Some(spec) => Variables::new(vec![provider(spec)]),
             None => Variables::default(),
@@ -226,9 +223,9 @@ impl Inner {
             let app = known.served.remove(&route.release);
             let app = app.or_else(|| known.prepared.remove(&route.release));
             let app = app.unwrap_or_else(|| self.register(route, None));
-            known.prepared.retain(|_, other| {
-                other.channel != route.channel || other.number > route.number
-            });
+            known
+                .prepared
+                .retain(|_, other| other.channel != route.channel || other.number > route.number);
             for host in &route.hosts {
                 if let Err(error) = table.insert(host, app.target.clone()) {
                     tracing::error!(app = %route.app_name, "cannot route to {host:?}: {error}");
@@ -256,7 +253,10 @@ impl Activator for Apps {
         Box::pin(async move {
             let _abort = AbortOnDrop(prepare.abort_handle());
             prepare.await.unwrap_or_else(|_| {
-                Err(ActivationError::new("internal", "preparing the application failed unexpectedly"))
+                Err(ActivationError::new(
+                    "internal",
+                    "preparing the application failed unexpectedly",
+                ))
             })
         })
     }
@@ -293,7 +293,11 @@ fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn compile_error(error: &CompileError) -> ActivationError {
-    let code = if matches!(error, CompileError::Limit { .. }) { "compile.limit" } else { "compile.failed" };
+    let code = if matches!(error, CompileError::Limit { .. }) {
+        "compile.limit"
+    } else {
+        "compile.failed"
+    };
     ActivationError::new(code, sentence(error))
 }
 

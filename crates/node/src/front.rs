@@ -56,7 +56,9 @@ impl Upstream for Front {
                 let answer = app.call(request, connection);
                 Either::Left(answer.map(|response| response.map(FrontBody::Guest)))
             }
-            Target::Control => Either::Right(call_control(self.control.clone(), request, connection)),
+            Target::Control => {
+                Either::Right(call_control(self.control.clone(), request, connection))
+            }
         }
     }
 }

@@ -157,20 +157,19 @@ impl LocalNode {
             Some(folder) => Location::file(folder.join(file)),
             None => Location::Memory,
         };
-        let store =
-            stores.open(&location("sqlite_key_value.db"), DEFAULT, (&config.limits).into());
+        let store = stores.open(&location("sqlite_key_value.db"), DEFAULT, (&config.limits).into());
         let database = databases.open(&location("sqlite_db.db"), (&config.limits).into());
         for (key, value) in &config.seed.key_values {
-            store.set(key, value.clone().into_bytes()).await.map_err(|source| {
-                LocalError::KeyValue { key: key.clone(), source }
-            })?;
+            store
+                .set(key, value.clone().into_bytes())
+                .await
+                .map_err(|source| LocalError::KeyValue { key: key.clone(), source })?;
         }
         for (statement, label) in &config.seed.statements {
             if label != DEFAULT {
                 return Err(LocalError::NoDatabase(label.clone()));
             }
-            let failed =
-                |source| LocalError::Sql { statement: statement.clone(), source };
+            let failed = |source| LocalError::Sql { statement: statement.clone(), source };
             database.connect().execute_batch(statement).await.map_err(failed)?;
         }
         let scheme = if is_tls { "https" } else { "http" };
@@ -179,7 +178,9 @@ impl LocalNode {
             log: config.log.clone(),
             limits: config.limits,
             variables: Arc::new(config.variables),
-            data: DataGrants::default().with_key_value(DEFAULT, store).with_database(DEFAULT, database),
+            data: DataGrants::default()
+                .with_key_value(DEFAULT, store)
+                .with_database(DEFAULT, database),
             env: config.env,
             allow_transient_write: config.allow_transient_write,
             self_origin: Some(SelfOrigin {

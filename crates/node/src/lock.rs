@@ -24,7 +24,9 @@ pub enum LockError {
 
 /// The lock of a folder, held while this lives. It goes with the process, however that ends.
 #[derive(Debug)]
-pub(crate) struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] fs_err::File);
+pub(crate) struct FolderLock(
+    #[expect(dead_code, reason = "the open file is the lock")] fs_err::File,
+);
 
 impl FolderLock {
     /// Makes `dir`, for its owner only, and takes it.

@@ -141,7 +141,11 @@ impl Node {
         let routes = empty_routes();
         let apps = Apps::new(Parts {
             runtime,
-            releases: gyre_control::Releases::new(db.clone(), keyring.clone(), control_config.clone()),
+            releases: gyre_control::Releases::new(
+                db.clone(),
+                keyring.clone(),
+                control_config.clone(),
+            ),
             blobs: blobs.clone(),
             logs: logs.clone(),
             data: data.clone(),
@@ -180,8 +184,7 @@ impl Node {
             version: config.version.as_str().into(),
         });
         let threads = Handle::current();
-        let front =
-            move |_worker| Front { control: Some((router.clone(), threads.clone())) };
+        let front = move |_worker| Front { control: Some((router.clone(), threads.clone())) };
         let edge = bound.serve(front, routes);
         Ok(Self { edge, control, db, logs, data, address, admin_token, _lock: lock })
     }
@@ -203,11 +206,11 @@ impl Node {
 
     /// Lets requests in flight finish, at most for `grace`; brings everything to disk; ends.
     pub async fn shutdown(mut self, grace: Duration) {
-        let drained = self.edge.drain(grace).await;
+        // Whoever waits for a release, or follows a log, is told to come back; the drain would wait for them.
+        let ((), drained) = tokio::join!(self.control.stop(), self.edge.drain(grace));
         if drained.aborted > 0 {
             tracing::warn!("{} connections were cut when the grace was over", drained.aborted);
         }
-        self.control.stop().await;
         self.edge.stop().await;
         self.data.close().await;
         self.logs.close().await;

@@ -45,6 +45,8 @@ pub struct App {
     /// Held while the app is loaded, so that it is loaded once.
     loading: Mutex<()>,
     gate: Gate,
+    /// When it was last asked, in the runtime's ticks.
+    used: AtomicU64,
     requests: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) cpu_nanoseconds: AtomicU64,
@@ -80,6 +82,7 @@ impl App {
                 spec,
                 loaded: ArcSwapOption::empty(),
                 loading: Mutex::new(()),
+                used: AtomicU64::new(0),
                 requests: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
                 cpu_nanoseconds: AtomicU64::new(0),
@@ -112,6 +115,19 @@ impl App {
     /// Requests that are here, waiting for their turn or running.
     pub fn in_flight(&self) -> u32 {
         self.gate.in_flight()
+    }
+
+    /// When it was last asked, in the runtime's ticks.
+    pub(crate) fn last_used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn is_used(&self) {
+        let now = self.runtime.ticks();
+        // Written only when it changes: cores that serve the same app would pass the cache line to and fro.
+        if self.last_used() != now {
+            self.used.store(now, Ordering::Relaxed);
+        }
     }
 
     /// Whether its code is mapped.
@@ -182,22 +198,21 @@ impl App {
         connection: Connection,
     ) -> Response<GuestBody> {
         let mut pass = self.gate.arrive();
-        let now = self.loaded.load_full();
-        let loaded = match now {
-            Some(loaded) => loaded,
-            None => {
-                // Who waits for the app to be loaded is in the queue like everybody.
-                if let Err(refused) = self.gate.admit(&mut pass).await {
-                    return self.refused(refused);
-                }
-                match self.loaded().await {
-                    Ok(loaded) => loaded,
-                    Err(error) => {
-                        let text = gyre_telemetry::chain(&*error);
-                        let text = format!("the application cannot be loaded: {text}");
-                        self.says(&self.context.name, None, &text);
-                        return whole(trigger::status(StatusCode::INTERNAL_SERVER_ERROR));
-                    }
+        self.is_used();
+        let loaded = if let Some(loaded) = self.loaded.load_full() {
+            loaded
+        } else {
+            // Who waits for the app to be loaded is in the queue like everybody.
+            if let Err(refused) = self.gate.admit(&mut pass).await {
+                return self.refused(refused);
+            }
+            match self.loaded().await {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    let text = gyre_telemetry::chain(&*error);
+                    let text = format!("the application cannot be loaded: {text}");
+                    self.says(&self.context.name, None, &text);
+                    return whole(trigger::status(StatusCode::INTERNAL_SERVER_ERROR));
                 }
             }
         };
@@ -350,6 +365,8 @@ impl App {
             tracing::warn!(app.name = %self.spec.name, "{notice}");
         }
         self.loaded.store(Some(loaded.clone()));
+        self.is_used();
+        self.runtime.loaded.add(self, self.runtime.ticks());
         Ok(loaded)
     }
 

@@ -132,7 +132,11 @@ impl Streamed {
                     self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(sent));
                     return Poll::Ready(Some(Ok(frame)));
                 }
-                Poll::Ready(None) if self.state == State::Open => {
+                // A guest that was ended leaves its body looking as if it were complete.
+                Poll::Ready(None)
+                    if self.state == State::Open
+                        && !self.run.as_ref().is_some_and(Running::is_late) =>
+                {
                     self.state = State::Ended;
                     self.go_on();
                     return Poll::Ready(None);
@@ -169,7 +173,7 @@ impl Streamed {
     /// Nobody waits for the response any more. The guest may have more to do.
     fn go_on(&mut self) {
         if let Some(run) = self.run.take().and_then(Running::into_run) {
-            tokio::spawn(run.to_end(None));
+            tokio::spawn(run.finish(None));
         }
     }
 }
@@ -185,7 +189,7 @@ impl Drop for Streamed {
         {
             let none = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
             let rest = std::mem::replace(&mut self.body, none);
-            tokio::spawn(run.to_end(Some(rest)));
+            tokio::spawn(run.finish(Some(rest)));
         }
     }
 }
@@ -197,6 +201,10 @@ impl Running {
             Self::Here(run) => Some(run.poll(cx)),
             Self::Watched(watched) => watched.poll(cx),
         }
+    }
+
+    fn is_late(&self) -> bool {
+        matches!(self, Self::Watched(watched) if watched.is_late())
     }
 
     fn report(&self, failure: &Failure) {

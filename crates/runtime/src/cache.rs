@@ -22,7 +22,7 @@ use wasmtime::{Engine, component::Component};
 pub(crate) const ENGINE_VERSION: &str = "wasmtime 48.0.8";
 
 /// Folders of other engines are kept so long, for who goes back to an earlier version.
-const STALE: Duration = Duration::from_secs(30 * 24 * 3600);
+const STALE: Duration = Duration::from_hours(30 * 24);
 
 /// Where compiled code is kept, and the key that authenticates it.
 #[derive(Clone)]
@@ -117,7 +117,7 @@ impl Cache {
     ///
     /// # Errors
     /// The folder cannot be made and is not there.
-    pub(crate) fn open(config: CacheConfig, engine: &Engine) -> io::Result<Self> {
+    pub(crate) fn open(config: &CacheConfig, engine: &Engine) -> io::Result<Self> {
         let engine = Fingerprint::of(engine);
         let name = &engine.hex()[..16];
         let dir = config.dir.join(name);

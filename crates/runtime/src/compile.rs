@@ -137,6 +137,11 @@ impl Compilation {
         Self { cache, compiler, slots: Mutex::default(), turns: Turns::new(AT_ONCE) }
     }
 
+    /// Whether code outlives being loaded.
+    pub(crate) fn has_cache(&self) -> bool {
+        self.cache.is_some()
+    }
+
     /// The code of a component. Blocks: maps it from the cache, or compiles it.
     ///
     /// # Errors
@@ -149,19 +154,16 @@ impl Compilation {
     ) -> Result<Code, CompileError> {
         let slot = self.slot(&wasm.digest);
         let mut place = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let component = match &*place {
-            Some(component) => component.clone(),
-            None => {
-                let cached = self.cache.as_ref().and_then(|cache| cache.load(engine, &wasm.digest));
-                let component = match cached {
-                    Some(component) => component,
-                    None => {
-                        let artefact = self.compile(engine, id, wasm)?;
-                        load_own(engine, &artefact).map_err(|error| failed(id, &error))?
-                    }
-                };
-                place.insert(component).clone()
-            }
+        let component = if let Some(component) = &*place {
+            component.clone()
+        } else {
+            let cached = self.cache.as_ref().and_then(|cache| cache.load(engine, &wasm.digest));
+            let compile = || {
+                let artefact = self.compile(engine, id, wasm)?;
+                load_own(engine, &artefact).map_err(|error| failed(id, &error))
+            };
+            let component = cached.map_or_else(compile, Ok)?;
+            place.insert(component).clone()
         };
         drop(place);
         Ok(Code { component, _slot: slot })

@@ -1,7 +1,10 @@
 //! The engine that all apps of a process share: its settings, its pool, and the clock that interrupts guests.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,6 +18,8 @@ use crate::{
     capability,
     compile::Compilation,
     host::{self, HostState},
+    idle::{self, LoadedApps},
+    limiter,
 };
 
 /// How often guests are interrupted to look at their deadlines and to let others have their turn.
@@ -38,11 +43,23 @@ pub struct RuntimeConfig {
     pub is_pooling: bool,
     /// Instances that may exist at once in the process.
     pub instances: u32,
+    /// Apps that nobody asks for in this time are unloaded. Without a cache none is, since loading it again would
+    /// mean compiling it again.
+    pub idle_time: Option<Duration>,
+    /// Apps that stay loaded; beyond them the least recently used one that is not in use is unloaded.
+    pub max_loaded: usize,
 }
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
-        Self { cache: None, compiler: Compiler::InProcess, is_pooling: true, instances: 1_000 }
+        Self {
+            cache: None,
+            compiler: Compiler::InProcess,
+            is_pooling: true,
+            instances: 1_000,
+            idle_time: Some(Duration::from_mins(10)),
+            max_loaded: 2_000,
+        }
     }
 }
 
@@ -65,6 +82,9 @@ pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<HostState>,
     pub(crate) compilation: Compilation,
+    pub(crate) loaded: LoadedApps,
+    /// Epochs since the start: the time as far as idle apps are concerned.
+    ticks: AtomicU64,
     /// Panics of host calls that were caught at the boundary of a request.
     pub(crate) panics: AtomicU64,
 }
@@ -80,10 +100,19 @@ impl Runtime {
         host::add_to_linker(&mut linker)
             .and_then(|()| capability::add_to_linker(&mut linker))
             .map_err(|error| RuntimeError::Engine(error.into()))?;
-        tick(&engine).map_err(RuntimeError::Thread)?;
-        let cache = config.cache.map(|cache| Cache::open(cache, &engine)).transpose();
+        let cache = config.cache.map(|cache| Cache::open(&cache, &engine)).transpose();
         let compilation = Compilation::new(cache.map_err(RuntimeError::Cache)?, config.compiler);
-        Ok(Arc::new(Self { engine, linker, compilation, panics: AtomicU64::new(0) }))
+        let idle_time = config.idle_time.filter(|_| compilation.has_cache());
+        let runtime = Arc::new(Self {
+            engine,
+            linker,
+            compilation,
+            loaded: LoadedApps::new(idle_time, config.max_loaded.max(1)),
+            ticks: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+        });
+        start_threads(&runtime).map_err(RuntimeError::Thread)?;
+        Ok(runtime)
     }
 
     /// Registers an app. Nothing is loaded before its first request, or [`App::load`].
@@ -93,7 +122,11 @@ impl Runtime {
 
     /// How often a host call panicked. Each was answered with a 500.
     pub fn panics(&self) -> u64 {
-        self.panics.load(std::sync::atomic::Ordering::Relaxed)
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
     }
 }
 
@@ -131,37 +164,56 @@ fn start(config: &RuntimeConfig) -> wasmtime::Result<Engine> {
 
 /// The pool. What a component may be made of is limited as Spin limits it; what is kept resident between
 /// instances trades memory for system calls, which on several cores cost more than the copying they save.
+///
+/// With the page map at hand only pages that were written are copied back, so much can be kept; without it all that
+/// is kept is copied each time, so little should be.
 fn pool(instances: u32) -> PoolingAllocationConfig {
+    let has_pagemap = PoolingAllocationConfig::is_pagemap_scan_available();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(4))
-        .total_memories(instances)
-        .total_tables(instances.saturating_mul(2))
+        .total_core_instances(instances.saturating_mul(4).max(limiter::CORE_INSTANCES))
+        .total_memories(instances.max(limiter::MEMORIES))
+        .total_tables(instances.saturating_mul(2).max(limiter::TABLES))
         .total_stacks(instances)
         .max_component_instance_size(10 << 20)
         .max_core_instance_size(10 << 20)
-        .max_core_instances_per_component(200)
-        .max_tables_per_component(64)
-        .max_memories_per_component(32)
+        .max_core_instances_per_component(limiter::CORE_INSTANCES)
+        .max_tables_per_component(limiter::TABLES)
+        .max_memories_per_component(limiter::MEMORIES)
         .max_tables_per_module(2)
         .max_memories_per_module(2)
-        .table_elements(100_000)
+        .table_elements(limiter::TABLE_ELEMENTS as usize)
         .max_memory_size(1 << 32)
-        .linear_memory_keep_resident(2 << 20)
+        .linear_memory_keep_resident(if has_pagemap { 2 << 20 } else { 64 << 10 })
         .table_keep_resident(64 << 10)
         .async_stack_keep_resident(256 << 10)
         .pagemap_scan(Enabled::Auto);
     pool
 }
 
-/// Advances the engine's epoch for as long as the engine is there.
-fn tick(engine: &Engine) -> std::io::Result<()> {
-    let engine = engine.weak();
-    std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(EPOCH);
+/// Starts what runs beside the guests for as long as the runtime is there.
+fn start_threads(runtime: &Arc<Runtime>) -> std::io::Result<()> {
+    every(EPOCH, "epoch", Arc::downgrade(runtime), |runtime| {
+        runtime.engine.increment_epoch();
+        runtime.ticks.fetch_add(1, Ordering::Relaxed);
+    })?;
+    // Apart from the clock, which unmapping an app's code would hold up.
+    every(idle::SWEEP, "idle-apps", Arc::downgrade(runtime), |runtime| {
+        runtime.loaded.sweep(runtime.ticks());
+    })
+}
+
+fn every(
+    period: Duration,
+    name: &str,
+    runtime: Weak<Runtime>,
+    act: fn(&Runtime),
+) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        while let Some(runtime) = runtime.upgrade() {
+            act(&runtime);
+            drop(runtime);
+            std::thread::sleep(period);
         }
     })?;
     Ok(())

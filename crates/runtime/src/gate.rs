@@ -198,7 +198,7 @@ mod tests {
         let waiting = gate.arrive();
         assert!(!gate.empty(Duration::from_millis(5)).await);
         let (is_empty, ()) =
-            tokio::join!(gate.empty(Duration::from_secs(60)), async { drop(waiting) });
+            tokio::join!(gate.empty(Duration::from_mins(1)), async { drop(waiting) });
         assert!(is_empty);
     }
 }

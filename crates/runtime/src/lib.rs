@@ -18,6 +18,7 @@ mod failure;
 mod gate;
 mod guest_log;
 mod host;
+mod idle;
 mod limiter;
 mod loaded;
 mod run;

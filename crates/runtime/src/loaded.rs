@@ -171,15 +171,11 @@ impl Loaded {
             if matches!(trigger.executor, Executor::Wagi { .. }) {
                 return Err(LoadError::Wagi(id.clone()));
             }
-            let component = match components.get(id) {
-                Some(component) => Arc::clone(component),
-                None => {
-                    let component =
-                        Arc::new(load_component(runtime, spec, &application, &trigger.id, id)?);
-                    components.insert(id.clone(), component.clone());
-                    component
-                }
-            };
+            if !components.contains_key(id) {
+                let component = load_component(runtime, spec, &application, &trigger.id, id)?;
+                components.insert(id.clone(), Arc::new(component));
+            }
+            let component = Arc::clone(&components[id]);
             let route = match &trigger.route {
                 HttpRoute::Public(route) => Route::parse(route).ok(),
                 HttpRoute::Private => None,

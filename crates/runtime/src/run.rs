@@ -216,7 +216,7 @@ impl Run {
     }
 
     /// Runs the guest to its end when its response is over, throwing away what it may still write to `rest`.
-    pub(crate) async fn to_end(mut self, mut rest: Option<WasiBody>) {
+    pub(crate) async fn finish(mut self, mut rest: Option<WasiBody>) {
         use http_body::Body as _;
         self.phase = Phase::Body;
         let outcome = std::future::poll_fn(|cx| {
@@ -275,6 +275,11 @@ impl Watched {
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Option<Poll<Outcome>> {
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
         run.as_mut().map(|run| run.poll(cx))
+    }
+
+    /// Whether the guest's time was up.
+    pub(crate) fn is_late(&self) -> bool {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     pub(crate) fn report(&self, failure: &Failure) {

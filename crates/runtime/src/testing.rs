@@ -103,10 +103,10 @@ impl Builder {
 
     /// A component that is called for `/...`.
     pub(crate) fn only(body: &str) -> Self {
-        Self::new().component("only", json!("/..."), &guest(body))
+        Self::new().component("only", &json!("/..."), &guest(body))
     }
 
-    pub(crate) fn component(mut self, id: &str, route: Value, wasm: &[u8]) -> Self {
+    pub(crate) fn component(mut self, id: &str, route: &Value, wasm: &[u8]) -> Self {
         let path = self.dir.path().join(format!("{id}.wasm"));
         fs_err::write(&path, wasm).unwrap();
         self.wasm.insert(id.to_owned(), WasmFile { path, digest: Digest::of(wasm) });
@@ -115,10 +115,10 @@ impl Builder {
             "source": { "content_type": "application/wasm", "digest": "sha256:0" },
             "env": { "FROM": "manifest", "OTHER": "x" },
         }));
-        self.trigger(json!({ "component": id, "route": route }))
+        self.trigger(&json!({ "component": id, "route": route }))
     }
 
-    pub(crate) fn trigger(mut self, config: Value) -> Self {
+    pub(crate) fn trigger(mut self, config: &Value) -> Self {
         let id = format!("trigger-{}", self.triggers.len());
         self.triggers.push(json!({ "id": id, "trigger_type": "http", "trigger_config": config }));
         self

@@ -4,12 +4,9 @@ use guests::{Request, Responder};
 
 guests::serve!(handle);
 
-/// Called by `_initialize`, which the component runs when it is instantiated.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static CRASH: extern "C" fn() = crash;
-
-extern "C" fn crash() {
+/// Called by the component when it is instantiated.
+#[unsafe(no_mangle)]
+extern "C" fn _initialize() {
     core::arch::wasm32::unreachable();
 }
 

@@ -168,6 +168,7 @@ async fn slow_statements_of_one_database_leave_threads_for_another() {
 #[tokio::test]
 async fn the_next_guest_finds_a_connection_as_if_it_were_new() {
     let fixture = Fixture::new();
+    let database = fixture.database();
     for spoil in [
         "CREATE TEMP TABLE secret AS SELECT 1",
         "PRAGMA foreign_keys = OFF",
@@ -177,10 +178,10 @@ async fn the_next_guest_finds_a_connection_as_if_it_were_new() {
         "CREATE TABLE IF NOT EXISTS t (n)",
         "SELECT 1",
     ] {
-        let mut connection = fixture.connect();
+        let mut connection = database.connect();
         rows(&mut connection, spoil).await;
         drop(connection);
-        let mut next = fixture.connect();
+        let mut next = database.connect();
         assert_eq!(next.last_insert_rowid(), 0);
         assert_eq!(rows(&mut next, "PRAGMA foreign_keys").await, int(1), "{spoil}");
         assert_eq!(rows(&mut next, "SELECT 'a' LIKE 'A'").await, int(1), "{spoil}");
@@ -246,18 +247,19 @@ async fn a_query_that_is_long_for_the_executor_is_moved_off_it() {
 #[tokio::test]
 async fn a_short_query_is_answered_where_it_is_asked() {
     let fixture = Fixture::new();
-    let mut connection = fixture.connect();
+    let database = fixture.database();
+    let mut connection = database.connect();
     rows(&mut connection, "CREATE TABLE t (id INTEGER PRIMARY KEY, n)").await;
     rows(&mut connection, "INSERT INTO t VALUES (1, 42)").await;
     drop(connection);
     // Also by the next guest, whose connection is the one before.
-    let mut connection = fixture.connect();
+    let mut connection = database.connect();
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let query = connection.execute("SELECT n FROM t WHERE id = ?1", vec![Value::Integer(1)]);
     match std::pin::pin!(query).poll(&mut context) {
         std::task::Poll::Ready(result) => assert_eq!(result.unwrap().rows, int(42)),
         std::task::Poll::Pending => panic!("it went to another thread"),
-    };
+    }
 }
 
 #[tokio::test]

@@ -169,10 +169,10 @@ async fn of_many_that_swap_at_once_exactly_one_succeeds_each_round() {
     assert!(store.compare_and_swap("a", None, vec![0]).await.unwrap());
     assert!(!store.compare_and_swap("a", None, vec![9]).await.unwrap());
     for round in 0..20u8 {
+        let current = store.get("a").unwrap();
         let swaps: Vec<_> = (0..10u8)
             .map(|n| {
-                let store = fixture.store();
-                let expected = store.get("a").unwrap();
+                let (store, expected) = (fixture.store(), current.clone());
                 tokio::spawn(async move {
                     store.compare_and_swap("a", expected, vec![round, n]).await.unwrap()
                 })

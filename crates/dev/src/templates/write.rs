@@ -71,7 +71,9 @@ pub fn write(template: &Template, request: &Request) -> Result<Written, Template
         let to = render.text(&shown, path.to_string_lossy().trim_end_matches(".tmpl"))?;
         // What is not text is copied as it is.
         let bytes = match std::str::from_utf8(bytes) {
-            Ok(text) => render.text(&shown, text).map_or_else(|_| bytes.clone(), String::into_bytes),
+            Ok(text) => {
+                render.text(&shown, text).map_or_else(|_| bytes.clone(), String::into_bytes)
+            }
             Err(_) => bytes.clone(),
         };
         files.push((inside(&request.output, &to)?, bytes));
@@ -180,7 +182,8 @@ impl Renderer {
             let value = liquid::model::Value::scalar(value);
             renderer.values.insert(parameter.name.clone().into(), value);
         }
-        if let Some(name) = request.values.keys().find(|name| !renderer.values.contains_key(name.as_str()))
+        if let Some(name) =
+            request.values.keys().find(|name| !renderer.values.contains_key(name.as_str()))
         {
             return Err(TemplateError::InvalidValue {
                 parameter: name.clone(),

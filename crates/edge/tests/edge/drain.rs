@@ -163,6 +163,27 @@ fn a_request_that_comes_while_draining_is_answered_as_the_last() {
 }
 
 #[test]
+fn whoever_has_connected_but_was_not_accepted_is_answered() {
+    let edge = TestEdge::start(|config| config.workers = Some(1));
+    let mut blocking = edge.connect();
+    blocking.say("GET /block?500 HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    eventually("the worker is held up", || edge.calls() == 1);
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let mut raw = edge.connect();
+            raw.say("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+            raw
+        })
+        .collect();
+    assert_eq!(edge.handle.stats().accepted, 1);
+    let drained = runtime().block_on(edge.handle.shutdown(GRACE));
+    assert_eq!((drained.finished, drained.aborted), (21, 0));
+    for mut raw in waiting {
+        assert_eq!(raw.answer().status, 200);
+    }
+}
+
+#[test]
 fn nobody_can_connect_once_an_edge_drains() {
     let mut edge = TestEdge::start(|_| {});
     let drained = runtime().block_on(edge.handle.drain(GRACE));

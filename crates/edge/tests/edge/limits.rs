@@ -36,7 +36,7 @@ fn a_target_that_is_too_long_is_answered_414() {
 fn the_limits_of_a_head_can_be_changed() {
     let edge = TestEdge::start(|config| {
         config.limits.headers = 3;
-        config.limits.head_bytes = 10_000;
+        config.limits.head_bytes = Some(10_000);
         config.limits.http1_max_buf_size = Some(1); // At least 8,192, whatever is asked for.
     });
     let head =
@@ -200,6 +200,32 @@ fn a_local_edge_has_patience() {
     assert_eq!(raw.answer().status, 200);
     let long = format!("GET /{} HTTP/1.1\r\nHost: a.example\r\n\r\n", "x".repeat(60_000));
     assert_eq!(edge.connect_and_ask(long), 200);
+}
+
+#[test]
+fn the_buffer_of_a_local_edge_bounds_its_heads_and_can_be_widened() {
+    let head = |n: usize| {
+        let value = "y".repeat(n);
+        format!("GET / HTTP/1.1\r\nHost: a.example\r\nX: {value}\r\n\r\n")
+    };
+    let edge = TestEdge::start(|config| config.limits = gyre_edge::EdgeLimits::local());
+    assert_eq!(edge.connect_and_ask(head(300_000)), 200);
+    assert_eq!(edge.connect_and_ask(head(600_000)), 431);
+    let edge = TestEdge::start(|config| {
+        config.limits = gyre_edge::EdgeLimits::local();
+        config.limits.http1_max_buf_size = Some(1 << 20);
+    });
+    assert_eq!(edge.connect_and_ask(head(600_000)), 200);
+}
+
+#[test]
+fn an_upstream_that_panics_loses_its_connection_and_no_other() {
+    let edge = TestEdge::start(|config| config.workers = Some(1));
+    let mut neighbour = edge.connect();
+    assert_eq!(neighbour.get("a.example", "/").status, 200);
+    assert_eq!(edge.send("GET /panic HTTP/1.1\r\nHost: a.example\r\n\r\n"), "");
+    assert_eq!(neighbour.get("a.example", "/").status, 200);
+    eventually("the connection is gone", || edge.handle.stats().open == 1);
 }
 
 impl TestEdge {

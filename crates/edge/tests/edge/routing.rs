@@ -109,8 +109,9 @@ fn pipelined_requests_are_answered_in_their_order() {
     let mut requests = String::new();
     for n in 0..50 {
         let body = "x".repeat(n);
-        requests += "POST /collect HTTP/1.1\r\nHost: a.example\r\n";
-        requests += &format!("Content-Length: {n}\r\n\r\n{body}");
+        let length = n.to_string();
+        requests.extend(["POST /collect HTTP/1.1\r\nHost: a.example\r\n"]);
+        requests.extend(["Content-Length: ", &length, "\r\n\r\n", &body]);
     }
     raw.say(requests);
     for n in 0..50 {

@@ -133,6 +133,12 @@ impl Upstream for Paths {
                     let piece = Bytes::from(vec![b'x'; 16 << 10]);
                     (Box::pin(stream::repeat(piece)) as _, None)
                 }
+                "/panic" => panic!("a test asked for it"),
+                "/block" => {
+                    // Holds up the whole worker: whoever connects meanwhile has to wait.
+                    std::thread::sleep(Duration::from_millis(number()));
+                    whole(target.into())
+                }
                 "/early-hints" => {
                     let (stream, length) = whole(Bytes::new());
                     let mut response = Response::new(frames(stream, length));

@@ -79,6 +79,7 @@ fn http1_is_spoken_where_a_client_cannot_or_does_not_say() {
             assert_eq!(text(response.into_body()).await.unwrap(), "a GET https://a.example/x");
             let body = "x".repeat(1 << 20);
             let request = Request::post("/echo").header("host", "a.example").body(full(&body));
+            client.ready().await.unwrap();
             let response = client.send_request(request.unwrap()).await.unwrap();
             assert_eq!(text(response.into_body()).await.unwrap().len(), body.len());
         }

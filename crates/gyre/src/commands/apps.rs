@@ -38,7 +38,10 @@ pub(crate) fn run(args: AppsArgs) -> Result<ExitCode> {
                 if let Some(active) = &app.active {
                     let (version, digest) = (&active.revision.version, active.revision.digest);
                     printer::data(format_args!("Revision: {version} ({})", digest.short()));
-                    printer::data(format_args!("Release: {} of channel {}", active.number, active.channel));
+                    printer::data(format_args!(
+                        "Release: {} of channel {}",
+                        active.number, active.channel
+                    ));
                 }
                 if let Some(latest) = app.latest.filter(|latest| {
                     app.active.as_ref().is_none_or(|active| active.id != latest.id)
@@ -53,8 +56,7 @@ pub(crate) fn run(args: AppsArgs) -> Result<ExitCode> {
             AppsCommand::Delete { app, yes, server } => {
                 let client = client(&server).await?;
                 let found = client.app(&app).await.map_err(explain)?;
-                let question =
-                    format!("Delete {} and everything at {}?", found.name, found.url);
+                let question = format!("Delete {} and everything at {}?", found.name, found.url);
                 if !yes && !confirm(&question)? {
                     printer::note("Nothing was deleted.");
                     return Ok(ExitCode::FAILURE);

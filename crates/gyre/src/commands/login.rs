@@ -21,12 +21,9 @@ pub(crate) fn login(args: LoginArgs) -> Result<ExitCode> {
         }
         let client = anonymous(&args.url)?;
         let sign_in = match args.token {
-            Some(token) => SignIn {
-                url: args.url.clone(),
-                token,
-                refresh_token: None,
-                expiration: None,
-            },
+            Some(token) => {
+                SignIn { url: args.url.clone(), token, refresh_token: None, expiration: None }
+            }
             None => by_code(&client, &args.url).await?,
         };
         let client = client.with_token(sign_in.token.clone().into());
@@ -78,7 +75,11 @@ async fn status(is_json: bool) -> Result<ExitCode> {
     let client = anonymous(&kept.url)?.with_token(kept.token.clone().into());
     let account = client.account().await.map_err(explain)?;
     if is_json {
-        printer::json(&Status { url: kept.url, account: account.name, expiration: kept.expiration })?;
+        printer::json(&Status {
+            url: kept.url,
+            account: account.name,
+            expiration: kept.expiration,
+        })?;
     } else {
         printer::data(format_args!("Signed in to {} as {}.", kept.url, account.name));
     }
@@ -95,10 +96,17 @@ pub(crate) fn logout(_: LogoutArgs) -> Result<ExitCode> {
     if is_session {
         // A token that was given by hand is its owner's to revoke; a session ends with the sign-out.
         let ended = runtime()?.block_on(async {
-            anonymous(&kept.url)?.with_token(kept.token.clone().into()).logout().await.map_err(explain)
+            anonymous(&kept.url)?
+                .with_token(kept.token.clone().into())
+                .logout()
+                .await
+                .map_err(explain)
         });
         if ended.is_err() {
-            printer::warning(format_args!("{} could not be told; its session ends by itself", kept.url));
+            printer::warning(format_args!(
+                "{} could not be told; its session ends by itself",
+                kept.url
+            ));
         }
     }
     config::forget()?;

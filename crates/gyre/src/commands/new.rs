@@ -56,7 +56,10 @@ pub(crate) fn new(args: NewArgs) -> Result<ExitCode> {
 pub(crate) fn add(args: AddArgs) -> Result<ExitCode> {
     let manifest = if args.file.is_dir() { args.file.join("spin.toml") } else { args.file };
     if !manifest.is_file() {
-        bail!("{} not found: run this in an application's folder, or name it with --file", manifest.display());
+        bail!(
+            "{} not found: run this in an application's folder, or name it with --file",
+            manifest.display()
+        );
     }
     let target = Target::AddComponent { manifest: manifest.clone() };
     let template = choose(&args.template, &target)?;
@@ -91,7 +94,9 @@ pub(crate) fn templates(args: TemplatesArgs) -> Result<ExitCode> {
         tags: &'a [String],
     }
     let (tags, is_json) = match &args.command {
-        Some(TemplatesCommand::List { tag, format }) => (tag.as_slice(), FormatArgs::is_json(*format)),
+        Some(TemplatesCommand::List { tag, format }) => {
+            (tag.as_slice(), FormatArgs::is_json(*format))
+        }
         None => (&[][..], false),
     };
     let all = tagged(tags);
@@ -122,18 +127,22 @@ fn choose(args: &TemplateArgs, target: &Target) -> Result<Template> {
     all.retain(|template| template.supports(target));
     match &args.template {
         Some(id) => {
-            let ids = all.iter().map(|template| template.id.as_str()).collect::<Vec<_>>().join(", ");
+            let ids =
+                all.iter().map(|template| template.id.as_str()).collect::<Vec<_>>().join(", ");
             all.iter()
                 .find(|template| &template.id == id)
                 .cloned()
                 .ok_or_else(|| anyhow!("Template {id} not found. There are: {ids}"))
         }
-        None if all.is_empty() => bail!("no template has all of these tags: {}", args.tag.join(", ")),
+        None if all.is_empty() => {
+            bail!("no template has all of these tags: {}", args.tag.join(", "))
+        }
         None if !std::io::stdin().is_terminal() => {
             bail!("which template? Name it with --template (see `gyre templates`)")
         }
         None => {
-            let lines = all.iter().map(|template| format!("{} ({})", template.id, template.description));
+            let lines =
+                all.iter().map(|template| format!("{} ({})", template.id, template.description));
             let at = dialoguer::Select::new()
                 .with_prompt("Pick a template to start your application with")
                 .items(lines.collect::<Vec<_>>())

@@ -48,14 +48,9 @@ pub(crate) fn run(args: QuickstartArgs) -> Result<ExitCode> {
         let place = Place::Manifest(sample.join("spin.toml"));
         let loaded = application::load(&place, Loading::default()).await?;
         let voice = Voice { is_json: true };
-        let deployed = deploy(
-            &client,
-            &loaded.application,
-            BTreeMap::new(),
-            Duration::from_secs(120),
-            voice,
-        )
-        .await?;
+        let deployed =
+            deploy(&client, &loaded.application, BTreeMap::new(), Duration::from_secs(120), voice)
+                .await?;
 
         let app = deployed.url.trim_end_matches('/');
         printer::data(format_args!("\nYour application   {app}/"));

@@ -26,7 +26,8 @@ pub(crate) fn run(args: RevisionsArgs) -> Result<ExitCode> {
         if revisions.is_empty() {
             printer::note("No revisions found");
         }
-        let width = revisions.iter().map(|revision| revision.version.len()).max().unwrap_or_default();
+        let width =
+            revisions.iter().map(|revision| revision.version.len()).max().unwrap_or_default();
         for revision in revisions {
             let active = match revision.active_in.as_slice() {
                 [] => String::new(),
@@ -62,7 +63,12 @@ pub(crate) fn rollback(args: RollbackArgs) -> Result<ExitCode> {
                 release: release.number,
             })?;
         } else {
-            voice.say(format_args!("{} now serves {version} ({}) at {}", args.app, digest.short(), release.url));
+            voice.say(format_args!(
+                "{} now serves {version} ({}) at {}",
+                args.app,
+                digest.short(),
+                release.url
+            ));
         }
         DONE
     })

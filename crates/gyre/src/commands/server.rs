@@ -64,7 +64,8 @@ fn settings(args: ServerArgs) -> Result<NodeConfig> {
 
 /// Scheme and port of `--public-url`.
 fn public(url: &str) -> Result<(String, Option<u16>)> {
-    let url: url::Url = url.parse().with_context(|| format!("--public-url {url:?} is not a URL"))?;
+    let url: url::Url =
+        url.parse().with_context(|| format!("--public-url {url:?} is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.path() != "/" {
         bail!("--public-url must be http:// or https:// and a host, without a path");
     }
@@ -73,7 +74,8 @@ fn public(url: &str) -> Result<(String, Option<u16>)> {
 
 /// Components are compiled by this program in a child process of its own.
 pub(crate) fn compiler() -> Result<Compiler> {
-    let program: PathBuf = std::env::current_exe().context("cannot find this program's own file")?;
+    let program: PathBuf =
+        std::env::current_exe().context("cannot find this program's own file")?;
     Ok(Compiler::Child {
         program,
         args: vec!["compile-component".to_owned()],

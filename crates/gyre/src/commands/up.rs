@@ -12,9 +12,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use gyre_edge::{BindError, EdgeConfig, TlsConfig};
 use gyre_manifest::http::{HttpApp, list_routes};
 use gyre_model::{Application, Limits};
-use gyre_node::{
-    Follow, LocalConfig, LocalError, LocalLog, LocalLogConfig, LocalNode, Seed,
-};
+use gyre_node::{Follow, LocalConfig, LocalError, LocalLog, LocalLogConfig, LocalNode, Seed};
 use gyre_runtime::{CompileEvent, Compiler, Variables, VariablesProvider};
 use serde::Serialize;
 
@@ -197,7 +195,10 @@ fn announce(application: &Application, state: Option<&Path>) {
         printer::note(format_args!("Storing default key-value data to {path:?}."));
     }
     if uses("databases") {
-        printer::note(format_args!("Storing default SQLite data to {:?}.", state.join("sqlite_db.db")));
+        printer::note(format_args!(
+            "Storing default SQLite data to {:?}.",
+            state.join("sqlite_db.db")
+        ));
     }
 }
 
@@ -241,7 +242,9 @@ fn variables(given: &[String]) -> Result<BTreeMap<String, String>> {
             continue;
         }
         let (name, value) = text.split_once('=').with_context(|| {
-            format!("--variable {text:?}: expected NAME=VALUE, NAME=@FILE, or @FILE (.json or .toml)")
+            format!(
+                "--variable {text:?}: expected NAME=VALUE, NAME=@FILE, or @FILE (.json or .toml)"
+            )
         })?;
         let value = match value.strip_prefix('@') {
             Some(path) => fs_err::read_to_string(path)?,
@@ -331,7 +334,8 @@ mod tests {
         };
         let (plain, json) = (file("plain", "text"), file("v.json", r#"{"c": "3"}"#));
         let toml = file("v.toml", "d = \"4\"");
-        let given = ["a=1=1".to_owned(), format!("b=@{plain}"), format!("@{json}"), format!("@{toml}")];
+        let given =
+            ["a=1=1".to_owned(), format!("b=@{plain}"), format!("@{json}"), format!("@{toml}")];
         let values = variables(&given).unwrap();
         let pairs: Vec<_> = values.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(pairs, [("a", "1=1"), ("b", "text"), ("c", "3"), ("d", "4")]);

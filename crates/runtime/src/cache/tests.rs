@@ -18,7 +18,7 @@ impl Bench {
     }
 
     fn cache(&self, key: [u8; 32]) -> Cache {
-        Cache::open(CacheConfig { dir: self.dir.path().to_owned(), key }, &self.engine).unwrap()
+        Cache::open(&CacheConfig { dir: self.dir.path().to_owned(), key }, &self.engine).unwrap()
     }
 
     fn is_loaded(&self, cache: &Cache) -> bool {
@@ -121,7 +121,7 @@ fn folders_of_other_engines_go_when_they_are_old() {
     }
     bench.cache(KEY);
     assert!(other.exists());
-    let long_ago = std::time::SystemTime::now() - STALE - Duration::from_secs(60);
+    let long_ago = std::time::SystemTime::now() - STALE - Duration::from_mins(1);
     for folder in [&other, &unrelated] {
         let opened = std::fs::OpenOptions::new().read(true).open(folder).unwrap();
         opened.set_modified(long_ago).unwrap();

@@ -9,7 +9,10 @@ mod tls;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -49,6 +52,8 @@ pub(crate) enum ConnectError {
 pub(crate) struct Door {
     block_private_networks: bool,
     connections: Option<Arc<Semaphore>>,
+    /// How many wait for the right to a connection.
+    waiting: AtomicUsize,
     lookups: Semaphore,
     resolver: Resolver,
 }
@@ -79,12 +84,29 @@ impl Permit {
     }
 }
 
+/// Counts somebody who waits, for as long as it is kept.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Door {
     /// A door that may be closed to special addresses, for at most `connections` at once.
     pub(crate) fn new(block_private_networks: bool, connections: Option<u32>) -> Self {
         Self {
             block_private_networks,
             connections: connections.map(|limit| Arc::new(Semaphore::new(limit as usize))),
+            waiting: AtomicUsize::new(0),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             resolver: Resolver::System,
         }
@@ -98,14 +120,22 @@ impl Door {
         }
     }
 
-    /// The right to one connection, once there is one.
-    pub(crate) async fn permit(&self) -> Permit {
-        match &self.connections {
-            None => Permit(None),
-            Some(limit) => Permit(Some(
-                limit.clone().acquire_owned().await.expect("the semaphore is never closed"),
-            )),
+    /// The right to one connection, once there is one. `make_room` is called when there is none: it may close
+    /// a connection that is idle. One that becomes idle later is to be closed by whoever sees
+    /// [`Self::is_wanted`].
+    pub(crate) async fn permit(&self, make_room: impl FnOnce()) -> Permit {
+        if let Some(permit) = self.permit_now() {
+            return permit;
         }
+        let Some(limit) = self.connections.clone() else { return Permit(None) };
+        let _waiting = Waiting::new(&self.waiting);
+        make_room();
+        Permit(Some(limit.acquire_owned().await.expect("the semaphore is never closed")))
+    }
+
+    /// Whether somebody waits for the right to a connection.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Whether guests must not reach that address.
@@ -204,10 +234,7 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::{Ipv4Addr, Ipv6Addr},
-        sync::atomic::{AtomicUsize, Ordering},
-    };
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use tokio::net::TcpListener;
 
@@ -319,7 +346,7 @@ mod tests {
     async fn permits_are_as_many_as_the_limit() {
         let door = Door::new(false, Some(2));
         let first = door.permit_now().unwrap();
-        let _second = door.permit().await;
+        let _second = door.permit(|| ()).await;
         assert!(door.permit_now().is_none());
         drop(first);
         assert!(door.permit_now().is_some());

@@ -115,6 +115,15 @@ impl WasiHttpHooks for Hooks {
         FILTER.get_or_init(|| Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name))).clone()
     }
 
+    /// With the next one, what is buffered of one body between guest and connection: 256 KiB at most.
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        3
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        64 << 10
+    }
+
     /// It is set when it is known where the request goes.
     fn set_host_header(&mut self) -> bool {
         false

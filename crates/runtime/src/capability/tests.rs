@@ -3,6 +3,7 @@
 mod data;
 mod grants;
 mod http;
+mod http_hostile;
 mod linking;
 mod sockets;
 mod tls;

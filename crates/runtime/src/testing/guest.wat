@@ -120,6 +120,7 @@
     (export "subscribe-duration" (func (param "when" u64) (result (own $pollable))))))
   (import "wasi:random/random@0.2.0" (instance $random
     (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
+  (import "gyre:test/host" (instance $test (export "panic" (func))))
   (import "wasi:filesystem/types@0.2.0" (instance $files
     (export "descriptor" (type (sub resource)))))
   (alias export $files "descriptor" (type $descriptor))
@@ -179,6 +180,7 @@
   (core func $after (canon lower (func $clock "subscribe-duration")))
   (core func $random-bytes (canon lower (func $random "get-random-bytes")
     (memory $mem) (realloc $realloc)))
+  (core func $panic (canon lower (func $test "panic")))
   (core func $get-directories (canon lower (func $preopens "get-directories")
     (memory $mem) (realloc $realloc)))
 
@@ -211,6 +213,7 @@
     (import "h" "now" (func $now (result i64)))
     (import "h" "after" (func $after (param i64) (result i32)))
     (import "h" "random-bytes" (func $random_bytes (param i64 i32)))
+    (import "h" "panic" (func $panic))
     (import "h" "get-directories" (func $get_directories (param i32)))
     (global $the_body (mut i32) (i32.const 0))
     ;; Results are written to address 16. Tests have their data from address 1024 to 65535.
@@ -289,6 +292,7 @@
       (export "now" (func $now))
       (export "after" (func $after))
       (export "random-bytes" (func $random-bytes))
+      (export "panic" (func $panic))
       (export "get-directories" (func $get-directories))))))
   (func $handle
     (param "request" (own $incoming-request)) (param "response-out" (own $response-outparam))

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     LoadError, ProbeError,
-    testing::{Builder, HELLO, TestApp, guest},
+    testing::{Builder, HELLO, TestApp, guest, runtime},
 };
 
 #[tokio::test]
@@ -108,10 +108,10 @@ async fn a_trap_in_the_turn_of_the_response_counts_only_if_that_was_not_finished
 #[tokio::test]
 async fn a_guest_may_go_on_when_its_response_is_over() {
     let app = after_the_head(
-        r#"
+        r"
         (call $finish (local.get $stream))
         (call $sleep_ms (i64.const 20))
-        (call $print (i32.const 1024) (i32.const 5))"#,
+        (call $print (i32.const 1024) (i32.const 5))",
     );
     let got = app.get("/").await;
     assert!(got.is_whole);
@@ -123,10 +123,10 @@ async fn a_guest_may_go_on_when_its_response_is_over() {
 #[tokio::test]
 async fn a_guest_answers_head_as_it_answers_get() {
     let app = after_the_head(
-        r#"
+        r"
         (drop (call $write (local.get $stream) (i32.const 1024) (i32.const 5)))
         (call $finish (local.get $stream))
-        (call $print (i32.const 1024) (i32.const 5))"#,
+        (call $print (i32.const 1024) (i32.const 5))",
     );
     let request = Request::builder().method(Method::HEAD).uri("http://example.com/");
     // The connection drops the body of an answer to HEAD without reading it.
@@ -137,9 +137,34 @@ async fn a_guest_answers_head_as_it_answers_get() {
 }
 
 #[tokio::test]
+async fn a_panic_of_the_host_is_a_500_and_others_are_served() {
+    let runtime = runtime();
+    let before = runtime.panics();
+    let body = r#"(func (export "handle") (param i32 i32) (call $panic))"#;
+    let app = Builder::only(body).build();
+    let neighbour = Builder::only(HELLO).build();
+    let (got, other) = tokio::join!(app.get("/"), neighbour.get("/"));
+    assert_eq!((got.status, got.text.as_str()), (500, ""));
+    assert_eq!(other.text, "hello");
+    assert_eq!(app.log.host(), "the host failed while it served the guest");
+    assert_eq!(runtime.panics(), before + 1);
+    for _ in 0..100 {
+        assert_eq!(app.get("/").await.status, 500);
+    }
+    assert_eq!(neighbour.get("/").await.text, "hello");
+}
+
+#[tokio::test]
+async fn a_panic_after_the_head_breaks_the_response_off() {
+    let app = after_the_head("(call $panic)");
+    let got = app.get("/").await;
+    assert_eq!((got.status, got.text.as_str(), got.is_whole), (200, "begun", false));
+}
+
+#[tokio::test]
 async fn an_app_that_cannot_be_loaded_says_why_in_its_log() {
     let core = wat::parse_str("(module)").unwrap();
-    let app = Builder::new().component("core", json!("/..."), &core).build();
+    let app = Builder::new().component("core", &json!("/..."), &core).build();
     assert_eq!(app.get("/").await.status, 500);
     let said = app.log.host();
     assert!(said.contains("component \"core\" does not compile: it is a core"), "{said}");
@@ -151,7 +176,7 @@ async fn an_app_that_cannot_be_loaded_says_why_in_its_log() {
 #[tokio::test]
 async fn a_probe_tells_what_cannot_be_linked_and_what_traps_at_its_start() {
     let probe = async |wasm: &[u8]| {
-        let app = Builder::new().component("it", json!("/..."), wasm).build();
+        let app = Builder::new().component("it", &json!("/..."), wasm).build();
         let error = app.app.probe().await.unwrap_err();
         let text = gyre_telemetry::chain(&error);
         // Nothing was asked of it, so nothing is in its log.

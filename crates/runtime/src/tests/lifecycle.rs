@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     AppSpec, CacheConfig, CompileEvent, Runtime, RuntimeConfig,
-    testing::{Builder, HELLO, guest, runtime},
+    testing::{Builder, HELLO, get, guest, runtime, until},
 };
 
 fn with_cache(dir: &std::path::Path) -> Arc<Runtime> {
@@ -83,15 +83,57 @@ async fn requests_that_run_outlive_an_unload_and_a_drain_waits_for_them() {
     assert!(!app.app.is_loaded());
 }
 
+#[tokio::test]
+async fn idle_apps_are_unloaded_and_those_in_use_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Some(CacheConfig { dir: dir.path().to_owned(), key: [1; 32] });
+    let idle_time = Some(Duration::from_millis(50));
+    let config = RuntimeConfig { cache, idle_time, instances: 10, ..RuntimeConfig::default() };
+    let runtime = Runtime::new(config).unwrap();
+    let idle = Builder::only(HELLO).build_with(&runtime, |spec| spec);
+    let busy = Builder::only(
+        r#"
+        (func (export "handle") (param $request i32) (param $out i32)
+          (call $sleep_ms (i64.const 60000)))"#,
+    );
+    let busy = busy.build_with(&runtime, |spec| spec);
+    idle.get("/").await;
+    let request = busy.begin(get("/"));
+    tokio::select! {
+        _ = request => unreachable!("it sleeps"),
+        () = until("the idle one has gone", || !idle.app.is_loaded()) => {}
+    }
+    // The select dropped the request, so that only its having been loaded then counts.
+    assert!(busy.app.is_loaded());
+    assert_eq!(idle.get("/").await.text, "hello");
+}
+
+#[tokio::test]
+async fn the_least_recently_used_app_makes_room() {
+    let config = RuntimeConfig { max_loaded: 2, instances: 10, ..RuntimeConfig::default() };
+    let runtime = Runtime::new(config).unwrap();
+    let app = || Builder::only(HELLO).build_with(&runtime, |spec| spec);
+    let (first, second, third) = (app(), app(), app());
+    // Each at another tick of the runtime's clock.
+    for app in [&first, &second, &first, &third] {
+        let now = runtime.ticks();
+        until("time goes on", || runtime.ticks() > now + 1).await;
+        assert_eq!(app.get("/").await.text, "hello");
+    }
+    assert!(first.app.is_loaded() && !second.app.is_loaded() && third.app.is_loaded());
+    assert_eq!(second.get("/").await.text, "hello");
+    assert!(!first.app.is_loaded());
+}
+
 #[test]
 fn an_application_is_compiled_once_and_then_comes_from_the_cache() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = with_cache(dir.path());
     let other = guest(&format!("{HELLO} (func $other)"));
     let (application, _folder) = Builder::new()
-        .component("a", json!("/a"), &guest(HELLO))
-        .component("same", json!("/same"), &guest(HELLO))
-        .component("other", json!("/other"), &other)
+        .component("a", &json!("/a"), &guest(HELLO))
+        .component("same", &json!("/same"), &guest(HELLO))
+        .component("other", &json!("/other"), &other)
         .application();
     let compile = |runtime: &Runtime| {
         let events = Mutex::new(Vec::new());
@@ -145,7 +187,7 @@ async fn an_app_serves_from_a_cache_that_was_damaged() {
 fn a_component_that_does_not_compile_says_why_in_one_paragraph() {
     let dir = tempfile::tempdir().unwrap();
     let wasm = b"\0asm\x0d\0\x01\0garbage";
-    let (application, _folder) = Builder::new().component("bad", json!("/"), wasm).application();
+    let (application, _folder) = Builder::new().component("bad", &json!("/"), wasm).application();
     let error = with_cache(dir.path()).compile(&application, &|_| {}).unwrap_err().to_string();
     assert!(error.starts_with("component \"bad\" does not compile: "), "{error}");
     assert!(!error.contains('\n') && error.len() < 1000, "{error}");

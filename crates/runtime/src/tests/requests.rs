@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::{
     AppSpec,
+    host::CallContext,
     testing::{Builder, HELLO, collect, connection, full, get, guest, runtime},
 };
 
@@ -49,7 +50,7 @@ const TARGET: &str = r#"
 
 #[tokio::test]
 async fn a_guest_sees_the_headers_of_its_route() {
-    let app = Builder::new().component("cart", json!("/users/:user_id/cart/..."), &guest(HEADERS));
+    let app = Builder::new().component("cart", &json!("/users/:user_id/cart/..."), &guest(HEADERS));
     let app = app.build();
     let request = Request::get("http://example.com:8080/users/1/cart/items?x=1")
         .header("host", "example.com:8080")
@@ -86,11 +87,12 @@ async fn a_guest_sees_the_whole_path_the_authority_and_the_real_scheme() {
 
 #[tokio::test]
 async fn a_chained_request_has_the_route_of_everything_and_no_client() {
-    let app = Builder::new().component("callee", json!({ "private": true }), &guest(HEADERS));
+    let app = Builder::new().component("callee", &json!({ "private": true }), &guest(HEADERS));
     let app = app.build();
     let request = Request::get("http://callee.spin.internal/a?b").header("spin-x", "forged");
     let request = request.body(crate::body::request_body(full(""), None)).unwrap();
-    let response = app.app.clone().call_chained(Default::default(), "callee".into(), request).await;
+    let response =
+        app.app.clone().call_chained(CallContext::default(), "callee".into(), request).await;
     let body = http_body_util::BodyExt::collect(response.unwrap().into_body()).await.unwrap();
     let text = String::from_utf8(body.to_bytes().to_vec()).unwrap();
     let mut lines: Vec<_> = text.lines().collect();
@@ -111,7 +113,7 @@ async fn a_chained_request_has_the_route_of_everything_and_no_client() {
 async fn chaining_ends_at_its_depth_and_at_unknown_components() {
     let app = Builder::only(HELLO).limits(|limits| limits.chaining_depth = 2).build();
     let request = || get("/").map(|()| crate::body::request_body(full(""), None));
-    let caller = |depth| crate::host::CallContext { request: None, depth };
+    let caller = |depth| CallContext { request: None, depth };
     let call = |caller, id: &str| app.app.clone().call_chained(caller, id.to_owned(), request());
     assert_eq!(call(caller(1), "only").await.unwrap().status(), 200);
     let too_deep = call(caller(2), "only").await.unwrap_err().to_string();
@@ -142,9 +144,9 @@ async fn the_host_answers_what_is_well_known_before_any_route() {
 async fn static_responses_private_routes_and_unknown_paths() {
     let answer = json!({ "status_code": 418, "headers": { "x-tea": "yes" }, "body": "short" });
     let app = Builder::new()
-        .component("open", json!("/open"), &guest(HELLO))
-        .component("closed", json!({ "private": true }), &guest(HELLO))
-        .trigger(json!({ "route": "/tea", "static_response": answer }))
+        .component("open", &json!("/open"), &guest(HELLO))
+        .component("closed", &json!({ "private": true }), &guest(HELLO))
+        .trigger(&json!({ "route": "/tea", "static_response": answer }))
         .build();
     let tea = app.get("/tea").await;
     assert_eq!((tea.status, tea.text.as_str()), (418, "short"));

@@ -107,9 +107,8 @@ async fn a_client_that_goes_away_ends_the_guest_at_every_point() {
     let all_steps = 7;
     for polls in 0.. {
         let before = app.log.of(LogStream::Stdout).len();
-        let whole = async { collect(app.begin(get("/")).await).await };
+        let mut whole = Box::pin(async { collect(app.begin(get("/")).await).await });
         // The n-th time that it waits, the client is gone.
-        let mut whole = std::pin::pin!(whole);
         let mut left = polls;
         let got = std::future::poll_fn(|cx| match whole.as_mut().poll(cx) {
             Poll::Ready(got) => Poll::Ready(Some(got)),
@@ -118,14 +117,9 @@ async fn a_client_that_goes_away_ends_the_guest_at_every_point() {
                 left -= 1;
                 Poll::Pending
             }
-        })
-        .await;
-        let is_done = got.is_some();
-        #[allow(
-            dropping_references,
-            reason = "the future itself is dropped at the end of the turn"
-        )]
-        let _ = whole;
+        });
+        let is_done = got.await.is_some();
+        drop(whole);
         if is_done {
             let steps = app.log.of(LogStream::Stdout).len() - before;
             assert_eq!(steps, all_steps);

@@ -8,7 +8,7 @@ use axum::{
 };
 use gyre_control::PendingLogin;
 use http::HeaderMap;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     html::{Page, markup},
@@ -17,6 +17,8 @@ use super::{
 use crate::{ServerState, caller::From};
 
 const PATH: &str = "/device-authorization";
+/// What is not written as it is in a query.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'/');
 const TITLE: &str = "Sign in a device";
 
 pub(super) async fn show(
@@ -70,10 +72,9 @@ pub(super) async fn decide(State(state): State<ServerState>, request: Request) -
 fn to_sign_in(code: &str) -> Response {
     let next = match code {
         "" => PATH.to_owned(),
-        code => format!("{PATH}?code={}", utf8_percent_encode(code, NON_ALPHANUMERIC)),
+        code => format!("{PATH}?code={}", utf8_percent_encode(code, QUERY)),
     };
-    Redirect::to(&format!("/login?next={}", utf8_percent_encode(&next, NON_ALPHANUMERIC)))
-        .into_response()
+    Redirect::to(&format!("/login?next={}", utf8_percent_encode(&next, QUERY))).into_response()
 }
 
 fn ask_for_code() -> Page {

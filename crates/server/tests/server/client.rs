@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A server for the platform on a port of its own, by a name that no resolver knows.
-async fn serve(platform: &Platform) -> (String, tokio::task::JoinHandle<()>) {
+pub async fn serve(platform: &Platform) -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://gyre.localhost:{}", listener.local_addr().unwrap().port());
     let app = app(platform);

@@ -13,7 +13,9 @@ mod client;
 mod http;
 mod pages;
 mod plugin;
+mod push;
 mod registry;
+mod skopeo;
 #[allow(dead_code, reason = "the domain's tests use the rest")]
 #[path = "../../../control/tests/control/support.rs"]
 mod support;

@@ -102,7 +102,7 @@ impl Worker<'_> {
                 Err(error) => return Err(error).context("cannot wait for sockets"),
             }
             for event in &events {
-                self.go_on(event.token().0);
+                self.go_on(event.token().0, event.is_read_closed() || event.is_error());
             }
         }
     }
@@ -159,7 +159,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn go_on(&mut self, index: usize) {
+    /// Something happened on a connection. `has_ended`: the other side sends no more than what has come.
+    fn go_on(&mut self, index: usize, has_ended: bool) {
         let connection = &mut self.connections[index];
         match (&connection.asked, &connection.stream) {
             (_, None) => {}
@@ -169,7 +170,7 @@ impl Worker<'_> {
                 if *written < self.shared.request.len() {
                     self.write(index);
                 }
-                self.read(index);
+                self.read(index, has_ended);
             }
         }
     }
@@ -191,7 +192,7 @@ impl Worker<'_> {
         }
     }
 
-    fn read(&mut self, index: usize) {
+    fn read(&mut self, index: usize, has_ended: bool) {
         loop {
             let connection = &mut self.connections[index];
             let (Some(stream), Some((started, _))) = (&mut connection.stream, connection.asked)
@@ -209,20 +210,20 @@ impl Worker<'_> {
                     let when = if connection.incoming.is_empty() { "before" } else { "within" };
                     return self.fail(index, Failure::Closed(format!("closed {when} an answer")));
                 }
-                return self.answered(index, started);
+                return self.answered(index, started, true);
             }
             let to_head = self.shared.options.method == "HEAD";
             match connection.incoming.take(&self.buffer[..count], to_head) {
-                Ok(true) => return self.answered(index, started),
-                // All that had come has been read; more will be told.
-                Ok(false) if count < self.buffer.len() => return,
+                Ok(true) => return self.answered(index, started, has_ended),
+                // All that had come has been read; more will be told. But an end is told only once.
+                Ok(false) if count < self.buffer.len() && !has_ended => return,
                 Ok(false) => {}
                 Err(malformed) => return self.fail(index, Failure::Malformed(malformed.0)),
             }
         }
     }
 
-    fn answered(&mut self, index: usize, started: Instant) {
+    fn answered(&mut self, index: usize, started: Instant, has_ended: bool) {
         let ended = Instant::now();
         let connection = &mut self.connections[index];
         connection.asked = None;
@@ -240,7 +241,7 @@ impl Worker<'_> {
             self.tally.latency.record(ended.saturating_duration_since(started));
             *self.tally.statuses.entry(whole.head.status).or_default() += 1;
         }
-        if whole.head.closes {
+        if whole.head.closes || has_ended {
             connection.stream = None;
         }
         connection.incoming.clear();

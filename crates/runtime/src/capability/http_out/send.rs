@@ -173,11 +173,15 @@ async fn exchange(
         match answer.map_err(|_| Error::ConnectionReadTimeout)? {
             Ok(response) => {
                 if let Connection::Http1(_) = connection {
-                    let (pool, to) = (pool.clone(), to.clone());
+                    let (app, to) = (origin.app.clone(), to.clone());
                     // It can be used again once request and response have both ended.
                     tokio::spawn(async move {
                         if connection.is_ready().await {
-                            pool.put(to, connection);
+                            app.shared.connections.put(to, connection);
+                            // In this order: who waits has looked for idle ones after it began to wait.
+                            if app.shared.egress.is_wanted() {
+                                app.shared.connections.close_oldest();
+                            }
                         }
                     });
                 }
@@ -201,12 +205,7 @@ async fn connect(
 ) -> Result<Connection, Error> {
     let shared = &origin.app.shared;
     let opened = async {
-        let permit = if let Some(permit) = shared.egress.permit_now() {
-            permit
-        } else {
-            shared.connections.close_oldest();
-            shared.egress.permit().await
-        };
+        let permit = shared.egress.permit(|| shared.connections.close_oldest()).await;
         let stream = match own {
             Some(own) => Door::connect_to_own(own.address).await,
             None => shared.egress.connect(&to.host, to.port).await,
