@@ -23,12 +23,10 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The folder of a manifest.
+    /// The folder of a manifest; empty for the one where we are.
     pub(crate) fn folder(&self) -> Option<&Path> {
         match self {
-            Self::Manifest(path) => {
-                Some(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-            }
+            Self::Manifest(path) => Some(path.parent().unwrap_or(Path::new(""))),
             Self::Component(_) => None,
         }
     }

@@ -205,8 +205,11 @@ impl Reply {
     }
 
     fn send(self, out: ResponseOutparam, body: Option<std::io::Take<File>>) {
-        let response = OutgoingResponse::new(self.headers);
-        response.set_status_code(self.status).expect("status codes are valid");
+        // A HEAD has its length already, and a 304 has no body that could have one.
+        let is_empty = body.is_none() && self.status != 304 && !self.headers.has("content-length");
+        let this = if is_empty { self.with("content-length", "0") } else { self };
+        let response = OutgoingResponse::new(this.headers);
+        response.set_status_code(this.status).expect("status codes are valid");
         let outgoing = response.body().expect("the body is taken once");
         ResponseOutparam::set(out, Ok(response));
         if let Some(mut body) = body {
