@@ -96,15 +96,12 @@ pub(crate) async fn load(place: &Place, how: Loading) -> Result<Loaded> {
         }
         Place::Manifest(path) => {
             show_warnings(path);
-            let (work, files) = match &how.temp {
-                Some(folder) => {
-                    fs_err::create_dir_all(folder)?;
-                    (folder.clone(), None)
-                }
-                None => {
-                    let folder = tempfile::Builder::new().prefix("gyre-").tempdir()?;
-                    (folder.path().to_owned(), Some(folder))
-                }
+            let (work, files) = if let Some(folder) = &how.temp {
+                fs_err::create_dir_all(folder)?;
+                (folder.clone(), None)
+            } else {
+                let folder = tempfile::Builder::new().prefix("gyre-").tempdir()?;
+                (folder.path().to_owned(), Some(folder))
             };
             let mut options = LoadOptions::new(&work, downloads);
             options.profile = how.profile;

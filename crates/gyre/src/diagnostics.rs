@@ -39,7 +39,7 @@ fn render(path: &str, text: &str, diagnostic: &Diagnostic) -> String {
         group = group.element(Level::HELP.message(help.as_str()));
     }
     // anstream takes the colours away where they cannot be shown.
-    Renderer::styled().render(&[group]).to_string()
+    Renderer::styled().render(&[group])
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 //!
 //! What was typed → what it means → one match.
 
+#![allow(clippy::needless_pass_by_value, reason = "a verb owns its arguments")]
+#![allow(clippy::unnecessary_debug_formatting, reason = "paths are quoted as Spin quotes them")]
+
 mod application;
 mod cli;
 mod commands;

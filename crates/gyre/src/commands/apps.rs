@@ -21,7 +21,9 @@ pub(crate) fn run(args: AppsArgs) -> Result<ExitCode> {
                 } else if apps.is_empty() {
                     printer::note("No applications found");
                 } else {
-                    apps.iter().for_each(|app| printer::data(&app.name));
+                    for app in &apps {
+                        printer::data(&app.name);
+                    }
                 }
             }
             AppsCommand::Info { app, server, format } => {

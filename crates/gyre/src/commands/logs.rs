@@ -22,7 +22,9 @@ pub(crate) fn run(args: LogsArgs) -> Result<ExitCode> {
             if is_json {
                 printer::json(&lines)?;
             } else {
-                lines.iter().for_each(|line| show(line, args.show_timestamps));
+                for line in &lines {
+                    show(line, args.show_timestamps);
+                }
             }
             return DONE;
         }

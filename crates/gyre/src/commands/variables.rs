@@ -20,7 +20,9 @@ pub(crate) fn run(args: VariablesArgs) -> Result<ExitCode> {
                 if format.is_json() {
                     printer::json(&variables)?;
                 } else {
-                    variables.iter().for_each(|variable| printer::data(&variable.name));
+                    for variable in &variables {
+                        printer::data(&variable.name);
+                    }
                 }
                 return DONE;
             }
