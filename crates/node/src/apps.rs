@@ -308,7 +308,7 @@ fn probe_error(error: &ProbeError) -> ActivationError {
             error @ LoadError::Link { .. } => {
                 ActivationError::new("link.missing_import", sentence(error))
             }
-            error @ LoadError::NoHandler(_) => {
+            error @ LoadError::Handler { .. } => {
                 ActivationError::new("link.no_handler", sentence(error))
             }
             error => ActivationError::new("load.failed", sentence(error)),

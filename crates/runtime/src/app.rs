@@ -18,7 +18,6 @@ use http_body::Body;
 use http_body_util::Full;
 use rand::RngCore as _;
 use tokio::sync::Mutex;
-use wasmtime::Engine;
 use wasmtime_wasi_http::{WasiBody, p2::bindings::http::types::Scheme};
 
 use crate::{
@@ -97,10 +96,6 @@ impl App {
 
     pub(crate) fn context(&self) -> &Arc<AppContext> {
         &self.context
-    }
-
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.runtime.engine
     }
 
     /// What it did so far.

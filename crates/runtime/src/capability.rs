@@ -101,3 +101,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     variables::add_to_linker(linker)?;
     http_out::add_to_linker(linker)
 }
+
+/// Links those of the capabilities' interfaces that have asynchronous functions or streams.
+#[allow(clippy::unnecessary_wraps, unused_variables, reason = "they are about to be linked here")]
+pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    Ok(())
+}

@@ -18,7 +18,10 @@ use fs_err as fs;
 use gyre_model::{Application, Digest, WasmFile};
 use wasmtime::{Engine, component::Component};
 
-use crate::{Runtime, cache::Cache};
+use crate::{
+    Runtime, RuntimeError,
+    engine::{Abi, Host, code_config},
+};
 
 pub use child::compile_child_main;
 
@@ -110,6 +113,7 @@ pub enum CompileError {
 #[derive(Clone)]
 pub(crate) struct Code {
     component: Component,
+    pub(crate) abi: Abi,
     _slot: Arc<Slot>,
 }
 
@@ -122,51 +126,24 @@ impl Deref for Code {
 
 /// Where the code of one digest is, or is being made.
 #[derive(Default)]
-struct Slot(Mutex<Option<Component>>);
+struct Slot(Mutex<Option<(Abi, Component)>>);
+
+/// What the compiler makes of a component.
+struct Artefact {
+    abi: Abi,
+    code: Vec<u8>,
+}
 
 /// The code of all components of a runtime.
 pub(crate) struct Compilation {
-    cache: Option<Cache>,
     compiler: Compiler,
     slots: Mutex<HashMap<Digest, Weak<Slot>>>,
     turns: Turns,
 }
 
 impl Compilation {
-    pub(crate) fn new(cache: Option<Cache>, compiler: Compiler) -> Self {
-        Self { cache, compiler, slots: Mutex::default(), turns: Turns::new(AT_ONCE) }
-    }
-
-    /// Whether code outlives being loaded.
-    pub(crate) fn has_cache(&self) -> bool {
-        self.cache.is_some()
-    }
-
-    /// The code of a component. Blocks: maps it from the cache, or compiles it.
-    ///
-    /// # Errors
-    /// It does not compile. The next call tries again.
-    pub(crate) fn component(
-        &self,
-        engine: &Engine,
-        id: &str,
-        wasm: &WasmFile,
-    ) -> Result<Code, CompileError> {
-        let slot = self.slot(&wasm.digest);
-        let mut place = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let component = if let Some(component) = &*place {
-            component.clone()
-        } else {
-            let cached = self.cache.as_ref().and_then(|cache| cache.load(engine, &wasm.digest));
-            let compile = || {
-                let artefact = self.compile(engine, id, wasm)?;
-                load_own(engine, &artefact).map_err(|error| failed(id, &error))
-            };
-            let component = cached.map_or_else(compile, Ok)?;
-            place.insert(component).clone()
-        };
-        drop(place);
-        Ok(Code { component, _slot: slot })
+    pub(crate) fn new(compiler: Compiler) -> Self {
+        Self { compiler, slots: Mutex::default(), turns: Turns::new(AT_ONCE) }
     }
 
     fn slot(&self, digest: &Digest) -> Arc<Slot> {
@@ -181,15 +158,15 @@ impl Compilation {
         slot
     }
 
-    /// Compiles a component and keeps the artefact in the cache, where there is one.
-    fn compile(&self, engine: &Engine, id: &str, wasm: &WasmFile) -> Result<Vec<u8>, CompileError> {
+    /// Compiles a component.
+    fn compile(&self, id: &str, wasm: &WasmFile) -> Result<Artefact, CompileError> {
         let _turn = self.turns.take();
-        let artefact = match &self.compiler {
+        match &self.compiler {
             Compiler::InProcess => {
                 let bytes = fs::read(&wasm.path)
                     .map_err(|source| CompileError::Read { component: id.to_owned(), source })?;
-                compile_bytes(engine, &bytes)
-                    .map_err(|reason| CompileError::Invalid { component: id.to_owned(), reason })?
+                compile_bytes(bytes)
+                    .map_err(|reason| CompileError::Invalid { component: id.to_owned(), reason })
             }
             Compiler::Child { program, args, cpu_seconds, memory_bytes } => child::Child {
                 program,
@@ -197,18 +174,83 @@ impl Compilation {
                 cpu_seconds: *cpu_seconds,
                 memory_bytes: *memory_bytes,
             }
-            .compile(engine, id, wasm)?,
+            .compile(id, wasm),
+        }
+    }
+}
+
+impl Runtime {
+    /// The code of a component. Blocks: maps it from the cache, or compiles it.
+    ///
+    /// # Errors
+    /// It does not compile. The next call tries again.
+    pub(crate) fn code(&self, id: &str, wasm: &WasmFile) -> Result<Code, CompileError> {
+        let slot = self.compilation.slot(&wasm.digest);
+        let mut place = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (abi, component) = if let Some(found) = &*place {
+            found.clone()
+        } else {
+            let found = match self.cached(id, wasm)? {
+                Some(found) => found,
+                None => {
+                    let artefact = self.compile_and_keep(id, wasm)?;
+                    let host = self.host_for(id, artefact.abi)?;
+                    let loaded = load_own(&host.engine, &artefact.code);
+                    (artefact.abi, loaded.map_err(|error| failed(id, &error))?)
+                }
+            };
+            place.insert(found).clone()
         };
-        if let Some(cache) = &self.cache
-            && let Err(error) = cache.store(&wasm.digest, &artefact)
+        drop(place);
+        Ok(Code { component, abi, _slot: slot })
+    }
+
+    /// The code of a component out of the cache of either engine.
+    fn cached(&self, id: &str, wasm: &WasmFile) -> Result<Option<(Abi, Component)>, CompileError> {
+        if !self.has_cache() {
+            return Ok(None);
+        }
+        for abi in [Abi::Sync, Abi::Async] {
+            let host = self.host_for(id, abi)?;
+            let cached = host.cache.as_ref().and_then(|it| it.load(&host.engine, &wasm.digest));
+            if let Some(component) = cached {
+                return Ok(Some((abi, component)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Compiles a component and keeps the artefact in the cache, where there is one.
+    fn compile_and_keep(&self, id: &str, wasm: &WasmFile) -> Result<Artefact, CompileError> {
+        let artefact = self.compilation.compile(id, wasm)?;
+        if let Some(cache) = &self.host_for(id, artefact.abi)?.cache
+            && let Err(error) = cache.store(&wasm.digest, &artefact.code)
         {
             tracing::warn!("compiled code cannot be kept: {error}");
         }
         Ok(artefact)
     }
-}
 
-impl Runtime {
+    fn is_cached(&self, id: &str, wasm: &WasmFile) -> Result<bool, CompileError> {
+        if !self.has_cache() {
+            return Ok(false);
+        }
+        for abi in [Abi::Sync, Abi::Async] {
+            let cache = &self.host_for(id, abi)?.cache;
+            if cache.as_ref().is_some_and(|cache| cache.has(&wasm.digest)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn host_for(&self, id: &str, abi: Abi) -> Result<&Host, CompileError> {
+        self.host(abi).map_err(|error: RuntimeError| CompileError::Failed {
+            component: id.to_owned(),
+            reason: paragraph(&gyre_telemetry::chain(&error)),
+        })
+    }
+
     /// Compiles what of an application is not in the cache yet. Blocks. Without a cache it checks that the
     /// application compiles, and keeps nothing.
     ///
@@ -247,12 +289,10 @@ impl Runtime {
         wasm: &WasmFile,
         progress: &(dyn Fn(CompileEvent) + Sync),
     ) -> Result<(), CompileError> {
-        let compilation = &self.compilation;
-        let slot = compilation.slot(&wasm.digest);
+        let slot = self.compilation.slot(&wasm.digest);
         // Whoever loads the same component meanwhile waits here rather than compile it, too.
         let place = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_there =
-            place.is_some() || compilation.cache.as_ref().is_some_and(|c| c.has(&wasm.digest));
+        let is_there = place.is_some() || self.is_cached(id, wasm)?;
         let component = id.to_owned();
         if is_there {
             progress(CompileEvent::Cached { component });
@@ -261,20 +301,21 @@ impl Runtime {
         let wasm_bytes = fs::metadata(&wasm.path).map_or(0, |meta| meta.len());
         progress(CompileEvent::Started { component: component.clone(), wasm_bytes });
         let begin = Instant::now();
-        compilation.compile(&self.engine, id, wasm)?;
+        self.compile_and_keep(id, wasm)?;
         progress(CompileEvent::Finished { component, took: begin.elapsed() });
         Ok(())
     }
 }
 
-/// Compiles, or says in one paragraph why not.
-fn compile_bytes(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
-    if bytes.starts_with(b"\0asm\x01\0\0\0") {
-        return Err("it is a core WebAssembly module; this version of Gyre runs components \
-                    (build for wasm32-wasip2, or use `wasm-tools component new`)"
-            .to_owned());
-    }
-    engine.precompile_component(bytes).map_err(|error| paragraph(&format!("{error:#}")))
+/// Compiles, for the engine that the component needs, or says in one paragraph why not.
+fn compile_bytes(bytes: Vec<u8>) -> Result<Artefact, String> {
+    let bytes =
+        gyre_adapt::adapt(bytes).map_err(|error| paragraph(&gyre_telemetry::chain(&error)))?;
+    let abi = if gyre_adapt::is_async(&bytes) { Abi::Async } else { Abi::Sync };
+    let say = |error: wasmtime::Error| paragraph(&format!("{error:#}"));
+    let engine = Engine::new(&code_config(abi)).map_err(say)?;
+    let code = engine.precompile_component(&bytes).map_err(say)?;
+    Ok(Artefact { abi, code })
 }
 
 /// Text on one line.

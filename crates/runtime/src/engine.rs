@@ -1,8 +1,11 @@
-//! The engine that all apps of a process share: its settings, its pool, and the clock that interrupts guests.
+//! The engines that all apps of a process share: their settings, their pools, and the clock that interrupts guests.
+//!
+//! There are two, one for each way in which components call and are called: the second costs every call something,
+//! and most components do not need it. A component is compiled for the one that it needs.
 
 use std::{
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -82,10 +85,51 @@ pub enum RuntimeError {
     Thread(#[source] std::io::Error),
 }
 
-/// The engine, what is linked to every component, and the cache of compiled code.
-pub struct Runtime {
+/// How components call and are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Abi {
+    /// Without the component model's own concurrency: up to WASI 0.2.
+    Sync,
+    /// With asynchronous functions, streams and futures: WASI 0.3 and the interfaces of its time.
+    Async,
+}
+
+/// An engine and what is linked to every component that is compiled for it.
+pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<HostState>,
+    /// Where its code is kept.
+    pub(crate) cache: Option<Cache>,
+}
+
+impl Host {
+    fn new(abi: Abi, config: &RuntimeConfig) -> Result<Self, RuntimeError> {
+        let failed = |error: wasmtime::Error| RuntimeError::Engine(error.into());
+        let engine = start(abi, config).map_err(failed)?;
+        let mut linker = Linker::new(&engine);
+        link(&mut linker, abi).map_err(failed)?;
+        let cache = config.cache.as_ref().map(|cache| Cache::open(cache, &engine)).transpose();
+        Ok(Self { engine, linker, cache: cache.map_err(RuntimeError::Cache)? })
+    }
+}
+
+/// Links everything that a component of that kind may import.
+pub(crate) fn link(linker: &mut Linker<HostState>, abi: Abi) -> wasmtime::Result<()> {
+    host::add_to_linker(linker)?;
+    capability::add_to_linker(linker)?;
+    if abi == Abi::Async {
+        host::add_async_to_linker(linker)?;
+        capability::add_async_to_linker(linker)?;
+    }
+    Ok(())
+}
+
+/// The engines, what is linked to every component, and the caches of compiled code.
+pub struct Runtime {
+    plain: Host,
+    /// Made when the first component needs it.
+    concurrent: OnceLock<Host>,
+    config: RuntimeConfig,
     pub(crate) compilation: Compilation,
     pub(crate) loaded: LoadedApps,
     /// Epochs since the start: the time as far as idle apps are concerned.
@@ -100,24 +144,41 @@ impl Runtime {
     /// # Errors
     /// The engine does not run here, or the cache's folder cannot be used.
     pub fn new(config: RuntimeConfig) -> Result<Arc<Self>, RuntimeError> {
-        let engine = start(&config).map_err(|error| RuntimeError::Engine(error.into()))?;
-        let mut linker = Linker::new(&engine);
-        host::add_to_linker(&mut linker)
-            .and_then(|()| capability::add_to_linker(&mut linker))
-            .map_err(|error| RuntimeError::Engine(error.into()))?;
-        let cache = config.cache.map(|cache| Cache::open(&cache, &engine)).transpose();
-        let compilation = Compilation::new(cache.map_err(RuntimeError::Cache)?, config.compiler);
-        let idle_time = config.idle_time.filter(|_| compilation.has_cache());
+        let plain = Host::new(Abi::Sync, &config)?;
+        let compilation = Compilation::new(config.compiler.clone());
+        let idle_time = config.idle_time.filter(|_| plain.cache.is_some());
         let runtime = Arc::new(Self {
-            engine,
-            linker,
+            plain,
+            concurrent: OnceLock::new(),
             compilation,
             loaded: LoadedApps::new(idle_time, config.max_loaded.max(1)),
+            config,
             ticks: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         });
         start_threads(&runtime).map_err(RuntimeError::Thread)?;
         Ok(runtime)
+    }
+
+    /// What serves components of that kind.
+    ///
+    /// # Errors
+    /// It is needed for the first time and cannot be started.
+    pub(crate) fn host(&self, abi: Abi) -> Result<&Host, RuntimeError> {
+        if abi == Abi::Sync {
+            return Ok(&self.plain);
+        }
+        if let Some(host) = self.concurrent.get() {
+            return Ok(host);
+        }
+        // Two that come at once make two, of which one is kept.
+        let host = Host::new(abi, &self.config)?;
+        Ok(self.concurrent.get_or_init(|| host))
+    }
+
+    /// Whether compiled code outlives its being loaded.
+    pub(crate) fn has_cache(&self) -> bool {
+        self.plain.cache.is_some()
     }
 
     /// Registers an app. Nothing is loaded before its first request, or [`App::load`].
@@ -142,10 +203,13 @@ impl std::fmt::Debug for Runtime {
 }
 
 /// The settings that decide what compiled code looks like. The child that compiles uses the same.
-pub(crate) fn code_config() -> Config {
+pub(crate) fn code_config(abi: Abi) -> Config {
     let mut config = Config::new();
+    let is_async = abi == Abi::Async;
     config
         .wasm_component_model(true)
+        .concurrency_support(is_async)
+        .wasm_component_model_async(is_async)
         .epoch_interruption(true)
         // No guest needs it, and it would cost bounds checks. Threads, garbage collection and exceptions are not
         // even built in.
@@ -157,8 +221,8 @@ pub(crate) fn code_config() -> Config {
     config
 }
 
-fn start(config: &RuntimeConfig) -> wasmtime::Result<Engine> {
-    let mut plain = code_config();
+fn start(abi: Abi, config: &RuntimeConfig) -> wasmtime::Result<Engine> {
+    let mut plain = code_config(abi);
     plain.async_stack_zeroing(config.clears_stacks);
     if config.is_pooling {
         let mut pooled = plain.clone();
@@ -204,7 +268,10 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
 /// Starts what runs beside the guests for as long as the runtime is there.
 fn start_threads(runtime: &Arc<Runtime>) -> std::io::Result<()> {
     every(EPOCH, "epoch", Arc::downgrade(runtime), |runtime| {
-        runtime.engine.increment_epoch();
+        runtime.plain.engine.increment_epoch();
+        if let Some(host) = runtime.concurrent.get() {
+            host.engine.increment_epoch();
+        }
         runtime.ticks.fetch_add(1, Ordering::Relaxed);
     })?;
     // Apart from the clock, which unmapping an app's code would hold up.
@@ -235,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_guests_do_not_need_is_off() {
-        let engine = start(&RuntimeConfig::default()).unwrap();
+        let engine = start(Abi::Sync, &RuntimeConfig::default()).unwrap();
         let is_valid = |module: &str| {
             let bytes = wat::parse_str(format!("(component (core module {module}))")).unwrap();
             engine.precompile_component(&bytes).is_ok()

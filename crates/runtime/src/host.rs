@@ -127,6 +127,16 @@ impl WasiHttpView for HostState {
     }
 }
 
+/// Links what only components with the component model's own concurrency import: WASI 0.3.
+#[allow(
+    clippy::unnecessary_wraps,
+    unused_variables,
+    reason = "WASI 0.3 is about to be linked here"
+)]
+pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    Ok(())
+}
+
 /// Links WASI 0.2 and the types of `wasi:http` 0.2, whose outgoing handler is a capability.
 ///
 /// What nearly every request touches (standard streams, environment, clocks, random numbers, the names of folders)

@@ -17,6 +17,7 @@ mod engine;
 mod failure;
 mod gate;
 mod guest_log;
+mod handler;
 mod host;
 mod idle;
 mod limiter;

@@ -2,28 +2,23 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
+use crate::{
+    AppSpec, CompileError, Runtime,
+    capability::{GrantError, Grants},
+    compile::Code,
+    context::ComponentContext,
+    handler::{Handler, HandlerError},
+    trigger::http::RouteHeaders,
+};
 use gyre_manifest::{
     http::{Executor, HttpApp, HttpRoute, HttpTriggerError, StaticResponse},
     routes::Route,
 };
 use gyre_model::{Application, BoxError, Mount};
 use wasmtime_wasi::{FsPerms, OpenMode, filesystem::Dir};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-
-use crate::{
-    AppSpec, CompileError, Runtime,
-    capability::{GrantError, Grants},
-    compile::Code,
-    context::ComponentContext,
-    host::HostState,
-    trigger::http::RouteHeaders,
-};
 
 /// Features that an application may require of its host.
 const SUPPORTED_FEATURES: [&str; 1] = ["local_service_chaining"];
-
-/// The handlers that a component may export, as people are told.
-const HANDLERS: &str = "wasi:http/incoming-handler@0.2.x";
 
 /// Why an app cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +62,15 @@ pub enum LoadError {
         #[source]
         source: BoxError,
     },
-    /// A component exports no handler.
-    #[error(
-        "component {0:?} exports no HTTP handler that is known here (expected {HANDLERS}); was it built as an HTTP component?"
-    )]
-    NoHandler(String),
+    /// A component cannot be called as an HTTP component.
+    #[error("component {component:?} cannot answer HTTP requests")]
+    Handler {
+        /// The component's id.
+        component: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
     /// The manifest asks for what the app was not given.
     #[error("{0}")]
     Grant(String),
@@ -122,7 +121,7 @@ pub enum ProbeError {
 /// A component, ready to be instantiated.
 pub(crate) struct LoadedComponent {
     pub(crate) context: Arc<ComponentContext>,
-    pub(crate) pre: ProxyPre<HostState>,
+    pub(crate) handler: Handler,
     /// Held so that other apps with the same component share its code.
     _code: Code,
 }
@@ -199,12 +198,16 @@ fn load_component(
     let missing = || LoadError::NoSuchComponent { trigger: trigger.into(), component: id.into() };
     let locked = application.locked.component(id).ok_or_else(missing)?;
     let wasm = application.wasm.get(id).ok_or_else(missing)?;
-    let code = runtime.compilation.component(&runtime.engine, id, wasm)?;
-    let pre = runtime
+    let code = runtime.code(id, wasm)?;
+    let host = runtime.host(code.abi).map_err(|error| LoadError::Source(error.into()))?;
+    let pre = host
         .linker
         .instantiate_pre(&code)
         .map_err(|source| LoadError::Link { component: id.to_owned(), source: source.into() })?;
-    let pre = ProxyPre::new(pre).map_err(|_| LoadError::NoHandler(id.to_owned()))?;
+    let handler = Handler::of(&pre).map_err(|source: HandlerError| LoadError::Handler {
+        component: id.to_owned(),
+        source: source.into(),
+    })?;
     let mut env: Vec<(String, String)> = locked.env.clone().into_iter().collect();
     for (name, value) in &spec.env {
         env.retain(|(each, _)| each != name);
@@ -218,7 +221,7 @@ fn load_component(
         env,
         mounts: mounts.collect::<Result<_, _>>()?,
     };
-    Ok(LoadedComponent { context: Arc::new(context), pre, _code: code })
+    Ok(LoadedComponent { context: Arc::new(context), handler, _code: code })
 }
 
 /// Opens a folder once, for all of the component's instances.

@@ -15,11 +15,7 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 use wasmtime::{Store, UpdateDeadline};
-use wasmtime_wasi::I32Exit;
-use wasmtime_wasi_http::{
-    WasiBody, WasiHttpView as _,
-    p2::{bindings::http::types::Scheme, body::HostOutgoingBody},
-};
+use wasmtime_wasi_http::{WasiBody, p2::bindings::http::types::Scheme};
 
 use crate::{
     app::App,
@@ -31,14 +27,14 @@ use crate::{
 };
 
 /// How the guest's own future ended.
-struct Ended {
-    result: wasmtime::Result<()>,
+pub(crate) struct Ended {
+    pub(crate) result: wasmtime::Result<()>,
     /// Whether the body of its response, if it gave one, has been finished.
-    is_answer_whole: bool,
+    pub(crate) is_answer_whole: bool,
 }
 
 /// What a guest does, with its store and instance inside.
-type Guest = Pin<Box<dyn Future<Output = Ended> + Send>>;
+pub(crate) type Guest = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 /// How a guest ended.
 pub(crate) enum Outcome {
@@ -87,28 +83,8 @@ impl Run {
         scheme: Scheme,
     ) -> Self {
         let state = Arc::new(CallState::new());
-        let mut store = store(app, component, call, &state);
-        let (pre, answered) = (component.pre.clone(), state.clone());
-        let handle = async move |store: &mut Store<HostState>| {
-            let proxy = pre.instantiate_async(&mut *store).await?;
-            let request = store.data_mut().http().new_incoming_request(scheme, request)?;
-            let out = store
-                .data_mut()
-                .http()
-                .new_response_outparam_from_callback(move |answer| answered.answer(answer))?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
-        };
-        let guest = Box::pin(async move {
-            let result = match handle(&mut store).await {
-                // A program that says it is done is done.
-                Err(error) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => {
-                    Ok(())
-                }
-                result => result,
-            };
-            let is_answer_whole = result.is_ok() || !has_unfinished_body(&mut store);
-            Ended { result, is_answer_whole }
-        });
+        let store = store(app, component, call, &state);
+        let guest = component.handler.answer(store, request, scheme, state.clone());
         Self::new(app, component, call, pass, state, guest)
     }
 
@@ -116,8 +92,8 @@ impl Run {
     pub(crate) fn instantiating(app: &Arc<App>, component: &LoadedComponent) -> Self {
         let (state, call) = (Arc::new(CallState::new()), CallContext::default());
         let mut store = store(app, component, call, &state);
-        let pre = component.pre.clone();
-        let guest = Box::pin(async move {
+        let pre = component.handler.instance_pre().clone();
+        let guest: Guest = Box::pin(async move {
             let result = pre.instantiate_async(&mut store).await.map(drop);
             Ended { result, is_answer_whole: false }
         });
@@ -309,7 +285,7 @@ fn store(
 ) -> Store<HostState> {
     let context = app.context();
     let host = HostState::new(context.clone(), component.context.clone(), call, state.clone());
-    let mut store = Store::new(app.engine(), host);
+    let mut store = Store::new(component.handler.instance_pre().engine(), host);
     store.limiter(|host| &mut host.limiter);
     store.set_hostcall_fuel(context.limits.hostcall_bytes);
     store.set_epoch_deadline(1);
@@ -326,9 +302,4 @@ fn store(
         Ok(UpdateDeadline::Yield(1))
     });
     store
-}
-
-/// Whether the guest began the body of a message and neither finished nor dropped it.
-fn has_unfinished_body(store: &mut Store<HostState>) -> bool {
-    store.data_mut().table.iter_mut().any(|entry| (*entry).is::<HostOutgoingBody>())
 }

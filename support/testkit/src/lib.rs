@@ -17,6 +17,7 @@ pub mod load;
 pub mod process;
 pub mod programs;
 pub mod server;
+pub mod services;
 pub mod skip;
 pub mod wait;
 
@@ -27,5 +28,6 @@ pub use gyre::{Gyre, Run, Up};
 pub use load::{Load, Report};
 pub use programs::{guest, sdk_app};
 pub use server::{Server, ServerOptions};
+pub use services::Service;
 pub use skip::skip;
 pub use wait::{PATIENCE, until};

@@ -19,12 +19,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("node", &["control", "data", "edge", "manifest", "package", "runtime", "server", "store"]),
     ("server", &["api", "control", "package"]),
     ("control", &["package", "store"]),
-    ("runtime", &["data", "manifest"]),
+    ("runtime", &["adapt", "data", "manifest"]),
     ("edge", &[]),
     ("dev", &["api", "manifest", "package"]),
-    ("package", &["manifest"]),
+    ("package", &["adapt", "manifest"]),
     ("data", &[]),
     ("store", &[]),
+    ("adapt", &[]),
     ("manifest", &[]),
     ("api", &[]),
     ("model", &[]),
@@ -35,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// These do not log: they say what happened in what they return.
-const WITHOUT_TELEMETRY: &[&str] = &["manifest", "package", "api", "model", "xtask"];
+const WITHOUT_TELEMETRY: &[&str] = &["manifest", "package", "adapt", "api", "model", "xtask"];
 
 /// Used by tests alone.
 const FOR_TESTS: &[&str] = &["testkit", "bench"];
@@ -50,13 +51,17 @@ const SECRETS: &[(&str, &[&str], &str)] = &[
         &["edge", "runtime", "node", "testkit", "bench"],
         "HTTP is spoken at the edge and at the door",
     ),
-    ("reqwest", &["api", "package", "gyre", "testkit"], "clients are in api and package"),
+    (
+        "reqwest",
+        &["api", "data", "package", "runtime", "gyre", "testkit"],
+        "clients of other servers are where their protocol is",
+    ),
     ("clap", &["gyre", "bench", "xtask"], "only programs have a command line"),
     ("anyhow", &["gyre", "testkit", "bench", "xtask"], "libraries have errors of their own"),
 ];
 
 /// Domains that do no input or output of any kind.
-const PURE: &[&str] = &["manifest", "model"];
+const PURE: &[&str] = &["adapt", "manifest", "model"];
 const IMPURE: &[&str] = &["tokio", "hyper", "reqwest", "rusqlite", "wasmtime", "axum"];
 
 #[derive(Deserialize)]

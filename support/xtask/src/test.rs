@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
+use walkdir::WalkDir;
 
 use crate::packages::{self, Need};
 use crate::summary::Summary;
@@ -21,8 +22,21 @@ pub(crate) struct Args {
 }
 
 /// Programs that tests talk to or are helped by.
-const NEEDS: [Need; 1] =
-    [Need { program: "skopeo", package: "skopeo", why: "tests of the OCI registry" }];
+const NEEDS: [Need; 5] = [
+    Need { program: "skopeo", package: "skopeo", why: "tests of the OCI registry" },
+    Need {
+        program: "redis-server",
+        package: "redis-server",
+        why: "tests of guests that use Redis",
+    },
+    Need {
+        program: "pg_ctlcluster",
+        package: "postgresql",
+        why: "tests of guests that use PostgreSQL",
+    },
+    Need { program: "mariadbd", package: "mariadb-server", why: "tests of guests that use MySQL" },
+    Need { program: "mosquitto", package: "mosquitto", why: "tests of guests that use MQTT" },
+];
 
 /// Where a test writes that it could not run: its name, a tab, the reason. The kit in `support/testkit`
 /// knows this variable.
@@ -88,12 +102,37 @@ fn runners(args: &Args) -> Vec<Command> {
         }
     }
     runners.push(main);
-    if args.filter.is_none() {
+    if args.filter.is_none() && has_examples() {
         let mut examples = process::command("cargo");
         examples.args(["test", "--release", "--workspace", "--doc", "--color", colour]);
         runners.push(examples);
     }
     runners
+}
+
+/// Whether some documentation has an example in it: to look for one with rustdoc takes minutes.
+fn has_examples() -> bool {
+    ["crates", "support"].iter().any(|folder| {
+        WalkDir::new(paths::root().join(folder)).into_iter().flatten().any(|entry| {
+            let is_source = entry.path().extension().is_some_and(|extension| extension == "rs");
+            is_source && fs::read_to_string(entry.path()).is_ok_and(|text| has_example(&text))
+        })
+    })
+}
+
+/// Whether a block of code in the documentation of this source would be compiled: one that names no other
+/// language.
+fn has_example(source: &str) -> bool {
+    let mut is_inside = false;
+    source.lines().any(|line| {
+        let line = line.trim_start();
+        let text = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+        let Some(language) = text.and_then(|text| text.trim().strip_prefix("```")) else {
+            return false;
+        };
+        is_inside = !is_inside;
+        is_inside && ["", "rust", "no_run", "should_panic"].contains(&language)
+    })
 }
 
 fn has_nextest() -> bool {
@@ -163,4 +202,17 @@ fn left_out() -> Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_in_documentation_are_found_and_other_blocks_are_not() {
+        assert!(has_example("/// Adds.\n///\n/// ```\n/// add(1, 2);\n/// ```\nfn add() {}"));
+        assert!(has_example("//! ```rust\n//! ```"));
+        assert!(!has_example("/// ```text\n/// a → b\n/// ```\nfn draw() {}"));
+        assert!(!has_example("let fence = \"```\";"));
+    }
 }

@@ -11,7 +11,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let engine = Engine::new(&crate::engine::code_config()).unwrap();
+        let engine = Engine::new(&crate::engine::code_config(crate::engine::Abi::Sync)).unwrap();
         let text = b"(component (core module (func (export \"f\") (result i32) i32.const 42)))";
         let artefact = engine.precompile_component(text).unwrap();
         Self { engine, dir: tempfile::tempdir().unwrap(), wasm: Digest::of(text), artefact }
@@ -88,7 +88,7 @@ fn an_entry_of_another_component_key_or_engine_is_not_mapped() {
     assert!(cache.load(&bench.engine, &another).is_none());
     assert!(!bench.is_loaded(&bench.cache([8; 32])));
 
-    let mut config = crate::engine::code_config();
+    let mut config = crate::engine::code_config(crate::engine::Abi::Sync);
     config.epoch_interruption(false);
     let other_engine = Engine::new(&config).unwrap();
     assert_ne!(Fingerprint::of(&other_engine), Fingerprint::of(&bench.engine));

@@ -7,10 +7,10 @@ mod generated {
         world: "gyre:host/capabilities",
         imports: {
             // What may wait for a disk or for another task.
-            "fermyon:spin/key-value.[method]store.set": async | trappable,
-            "fermyon:spin/key-value.[method]store.delete": async | trappable,
-            "fermyon:spin/key-value.[method]store.get-keys": async | trappable,
-            "fermyon:spin/sqlite.[method]connection.execute": async | trappable,
+            "fermyon:spin/key-value@2.0.0.[method]store.set": async | trappable,
+            "fermyon:spin/key-value@2.0.0.[method]store.delete": async | trappable,
+            "fermyon:spin/key-value@2.0.0.[method]store.get-keys": async | trappable,
+            "fermyon:spin/sqlite@2.0.0.[method]connection.execute": async | trappable,
             "wasi:keyvalue/store.[method]bucket.set": async | trappable,
             "wasi:keyvalue/store.[method]bucket.delete": async | trappable,
             "wasi:keyvalue/store.[method]bucket.list-keys": async | trappable,
@@ -20,8 +20,8 @@ mod generated {
             default: trappable,
         },
         with: {
-            "fermyon:spin/key-value.store": gyre_data::KeyValueStore,
-            "fermyon:spin/sqlite.connection": gyre_data::DatabaseConnection,
+            "fermyon:spin/key-value@2.0.0.store": gyre_data::KeyValueStore,
+            "fermyon:spin/sqlite@2.0.0.connection": gyre_data::DatabaseConnection,
             "wasi:keyvalue/store.bucket": gyre_data::KeyValueStore,
             "wasi:keyvalue/atomics.cas": crate::capability::key_value::Cas,
         },

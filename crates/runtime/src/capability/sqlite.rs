@@ -4,7 +4,7 @@ use gyre_data::{DatabaseConnection, DatabaseError, QueryResult, Value};
 use wasmtime::component::{Linker, Resource, ResourceTableError};
 
 use crate::{
-    capability::bindings::fermyon::spin::sqlite as spin,
+    capability::bindings::fermyon::spin2_0_0::sqlite as spin,
     host::{HasHost, HostState},
 };
 

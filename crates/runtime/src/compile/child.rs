@@ -1,8 +1,9 @@
 //! Compiling in a child process: both of its ends.
 //!
-//! The child gets the path of a component, the fingerprint of the engine that is to run the code, and its
+//! The child gets the path of a component, the fingerprint of the engines that are to run the code, and its
 //! limits; it holds itself to those before it reads the first byte. The artefact comes back on its standard
-//! output, or, on standard error, one paragraph saying why there is none.
+//! output, after a byte that says for which of the engines it is; or, on standard error, one paragraph saying why
+//! there is none.
 
 use std::{
     io::{self, Read, Write},
@@ -16,8 +17,11 @@ use fs_err as fs;
 use gyre_model::WasmFile;
 use wasmtime::Engine;
 
-use super::{CompileError, compile_bytes, paragraph};
-use crate::{cache::Fingerprint, engine::code_config};
+use super::{Artefact, CompileError, compile_bytes, paragraph};
+use crate::{
+    cache::Fingerprint,
+    engine::{Abi, code_config},
+};
 
 /// The most that is read of what the child says went wrong.
 const REASON_BYTES: u64 = 16 << 10;
@@ -37,18 +41,13 @@ pub(super) struct Child<'a> {
 
 impl Child<'_> {
     /// Compiles a component to an artefact.
-    pub(super) fn compile(
-        &self,
-        engine: &Engine,
-        id: &str,
-        wasm: &WasmFile,
-    ) -> Result<Vec<u8>, CompileError> {
+    pub(super) fn compile(&self, id: &str, wasm: &WasmFile) -> Result<Artefact, CompileError> {
         let component = id.to_owned();
         let failed = |reason: String| CompileError::Failed { component: id.to_owned(), reason };
         let mut child = Command::new(self.program)
             .args(self.args)
             .arg(&wasm.path)
-            .arg(Fingerprint::of(engine).hex())
+            .arg(fingerprint().map_err(|error| failed(format!("{error:#}")))?)
             .arg(self.cpu_seconds.to_string())
             .arg(self.memory_bytes.to_string())
             // It needs no secret that our environment may hold.
@@ -75,7 +74,10 @@ impl Child<'_> {
             return Err(CompileError::Limit { component, limit });
         };
         if status.success() {
-            return Ok(artefact);
+            let mut code = artefact;
+            let abi = abi_of((!code.is_empty()).then(|| code.remove(0)));
+            let abi = abi.ok_or_else(|| failed("the compiler gave no code".to_owned()))?;
+            return Ok(Artefact { abi, code });
         }
         if let Some(limit) = self.limit_reached(status, &reason) {
             return Err(CompileError::Limit { component, limit });
@@ -148,13 +150,36 @@ type Ended = (u8, String);
 
 fn run(path: &Path, engine_expected: &str) -> Result<(), Ended> {
     let ours = |reason: String| (EXIT_FAILED, reason);
-    let engine = Engine::new(&code_config()).map_err(|error| ours(format!("{error:#}")))?;
-    if Fingerprint::of(&engine).hex() != engine_expected {
+    if fingerprint().map_err(|error| ours(format!("{error:#}")))? != engine_expected {
         return Err(ours("the compiler and the engine are not of the same version".to_owned()));
     }
     let bytes = fs::read(path).map_err(|error| ours(error.to_string()))?;
-    let artefact = compile_bytes(&engine, &bytes).map_err(|reason| (EXIT_INVALID, reason))?;
-    io::stdout().lock().write_all(&artefact).map_err(|error| ours(error.to_string()))
+    let artefact = compile_bytes(bytes).map_err(|reason| (EXIT_INVALID, reason))?;
+    let mut out = io::stdout().lock();
+    out.write_all(&[byte_of(artefact.abi)])
+        .and_then(|()| out.write_all(&artefact.code))
+        .map_err(|error| ours(error.to_string()))
+}
+
+/// Of both engines together.
+fn fingerprint() -> wasmtime::Result<String> {
+    let hex = |abi| Engine::new(&code_config(abi)).map(|engine| Fingerprint::of(&engine).hex());
+    Ok(format!("{}-{}", hex(Abi::Sync)?, hex(Abi::Async)?))
+}
+
+fn byte_of(abi: Abi) -> u8 {
+    match abi {
+        Abi::Sync => b's',
+        Abi::Async => b'a',
+    }
+}
+
+fn abi_of(byte: Option<u8>) -> Option<Abi> {
+    match byte? {
+        b's' => Some(Abi::Sync),
+        b'a' => Some(Abi::Async),
+        _ => None,
+    }
 }
 
 /// Holds this process to its limits.

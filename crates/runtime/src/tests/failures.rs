@@ -5,8 +5,8 @@ use http::{Method, Request};
 use serde_json::json;
 
 use crate::{
-    LoadError, ProbeError,
-    testing::{Builder, HELLO, TestApp, guest, runtime},
+    LoadError, ProbeError, Runtime, RuntimeConfig,
+    testing::{Builder, HELLO, TestApp, guest},
 };
 
 #[tokio::test]
@@ -138,16 +138,16 @@ async fn a_guest_answers_head_as_it_answers_get() {
 
 #[tokio::test]
 async fn a_panic_of_the_host_is_a_500_and_others_are_served() {
-    let runtime = runtime();
-    let before = runtime.panics();
+    let config = RuntimeConfig { instances: 10, ..RuntimeConfig::default() };
+    let runtime = Runtime::new(config).unwrap();
     let body = r#"(func (export "handle") (param i32 i32) (call $panic))"#;
-    let app = Builder::only(body).build();
-    let neighbour = Builder::only(HELLO).build();
+    let app = Builder::only(body).build_with(&runtime, |spec| spec);
+    let neighbour = Builder::only(HELLO).build_with(&runtime, |spec| spec);
     let (got, other) = tokio::join!(app.get("/"), neighbour.get("/"));
     assert_eq!((got.status, got.text.as_str()), (500, ""));
     assert_eq!(other.text, "hello");
     assert_eq!(app.log.host(), "the host failed while it served the guest");
-    assert_eq!(runtime.panics(), before + 1);
+    assert_eq!(runtime.panics(), 1);
     for _ in 0..100 {
         assert_eq!(app.get("/").await.status, 500);
     }
@@ -190,7 +190,9 @@ async fn a_probe_tells_what_cannot_be_linked_and_what_traps_at_its_start() {
     assert!(text.contains("acme:unknown/thing@1.0.0"), "{text}");
 
     let (error, text) = probe(&wat::parse_str("(component)").unwrap()).await;
-    assert!(matches!(error, ProbeError::Load(error) if matches!(*error, LoadError::NoHandler(_))));
+    assert!(
+        matches!(error, ProbeError::Load(error) if matches!(*error, LoadError::Handler { .. }))
+    );
     assert!(text.contains("wasi:http/incoming-handler@0.2.x"), "{text}");
 
     let trapping = format!("{HELLO} (func $start unreachable) (start $start)");

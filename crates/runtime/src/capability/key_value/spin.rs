@@ -5,7 +5,7 @@ use wasmtime::component::{Linker, Resource};
 
 use crate::{
     capability::{
-        bindings::fermyon::spin::key_value::{self as spin, Host, HostStore},
+        bindings::fermyon::spin2_0_0::key_value::{self as spin, Host, HostStore},
         key_value::Error,
     },
     host::{HasHost, HostState},

@@ -2,7 +2,7 @@
 
 use super::{
     bindings::{
-        fermyon::spin::{key_value as spin_kv, sqlite, variables as spin_variables},
+        fermyon::spin2_0_0::{key_value as spin_kv, sqlite, variables as spin_variables},
         wasi::{
             config::store as config,
             keyvalue::{

@@ -4,7 +4,7 @@ use wasmtime::component::Linker;
 
 use super::VariableError;
 use crate::{
-    capability::bindings::{fermyon::spin::variables as spin, wasi::config::store as wasi},
+    capability::bindings::{fermyon::spin2_0_0::variables as spin, wasi::config::store as wasi},
     host::{HasHost, HostState},
 };
 

@@ -1,0 +1,53 @@
+//! `wasi:http/incoming-handler` 0.2.
+
+use std::sync::Arc;
+
+use http::Request;
+use wasmtime::Store;
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::{
+    WasiBody, WasiHttpView as _,
+    p2::{
+        bindings::{ProxyPre, http::types::Scheme},
+        body::HostOutgoingBody,
+    },
+};
+
+use crate::{
+    call::CallState,
+    host::HostState,
+    run::{Ended, Guest},
+};
+
+/// A fresh instance that is to answer a request.
+pub(super) fn answer(
+    pre: ProxyPre<HostState>,
+    mut store: Store<HostState>,
+    request: Request<WasiBody>,
+    scheme: Scheme,
+    call: Arc<CallState>,
+) -> Guest {
+    let handle = async move |store: &mut Store<HostState>| {
+        let proxy = pre.instantiate_async(&mut *store).await?;
+        let request = store.data_mut().http().new_incoming_request(scheme, request)?;
+        let out = store
+            .data_mut()
+            .http()
+            .new_response_outparam_from_callback(move |answer| call.answer(answer))?;
+        proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
+    };
+    Box::pin(async move {
+        let result = match handle(&mut store).await {
+            // A program that says it is done is done.
+            Err(error) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => Ok(()),
+            result => result,
+        };
+        let is_answer_whole = result.is_ok() || !has_unfinished_body(&mut store);
+        Ended { result, is_answer_whole }
+    })
+}
+
+/// Whether the guest began the body of a message and neither finished nor dropped it.
+fn has_unfinished_body(store: &mut Store<HostState>) -> bool {
+    store.data_mut().table.iter_mut().any(|entry| (*entry).is::<HostOutgoingBody>())
+}
