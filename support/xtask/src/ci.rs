@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::{layers, paths, process, test};
+use crate::{interfaces, layers, paths, process, test};
 
 pub(crate) fn run() -> ExitCode {
     match checks() {
@@ -24,6 +24,7 @@ fn checks() -> Result<()> {
         cargo(&["fmt", "--check", "--manifest-path", &manifest.to_string_lossy()])?;
     }
     layers::run()?;
+    interfaces::run(&interfaces::Args { check: true })?;
     println!("Lints");
     // The profile of the tests: build scripts and macros are compiled once for both.
     cargo(&[

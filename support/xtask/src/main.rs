@@ -7,7 +7,9 @@ mod bench;
 mod ci;
 mod debian;
 mod digest;
+mod fuzz;
 mod guests;
+mod interfaces;
 mod layers;
 mod packages;
 mod paths;
@@ -38,6 +40,10 @@ enum Command {
     Apps(apps::Args),
     /// Everything that must pass before a change lands: format, lints, layers, dependencies, tests
     Ci,
+    /// Feed what reads untrusted input with made-up input
+    Fuzz(fuzz::Args),
+    /// Write the page of all interfaces and the tests that use them
+    Interfaces(interfaces::Args),
     /// Check which crate uses which
     Layers,
     /// Install the servers that Gyre is measured beside
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::Guests(args) => guests::run(&args),
         Command::Apps(args) => apps::run(&args),
         Command::Ci => return ci::run(),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Interfaces(args) => interfaces::run(&args),
         Command::Layers => layers::run(),
         Command::Peers => peers::run(),
         Command::Bench(args) => return bench::run(&args),

@@ -10,11 +10,11 @@ use walkdir::WalkDir;
 
 use crate::packages::{self, Need};
 use crate::summary::Summary;
-use crate::{apps, guests, paths, process, toolchain};
+use crate::{apps, fuzz, guests, paths, process, toolchain};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
-    /// Run the long tests, too: soak, millions of requests, a thousand kills
+    /// Run the long tests, too: soak, millions of requests, a thousand kills, a minute of each fuzz target
     #[arg(long)]
     long: bool,
     /// Only tests whose names contain this
@@ -73,6 +73,15 @@ fn run_all(args: &Args) -> Result<Summary> {
         has_succeeded &= status;
     }
     name_skipped(args, notes.path(), &mut sum)?;
+    if args.long && args.filter.is_none() {
+        match fuzz::run_all() {
+            Ok(targets) => sum.passed += targets,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                sum.failed += 1;
+            }
+        }
+    }
     // A runner that failed without a failed test is a failure all the same.
     if !has_succeeded && sum.failed == 0 {
         sum.failed = 1;

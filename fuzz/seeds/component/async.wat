@@ -1,0 +1,1 @@
+(component (import "f" (func async (param "x" (stream u8)) (result (future string)))))

@@ -1,0 +1,1 @@
+(component (import "a:b/c@1.0.0" (instance (export "f" (func (param "x" string) (result (list u8)))))) (core module (func (export "g"))))
