@@ -105,6 +105,12 @@ impl Request {
         Body { stream: Some(stream), body: Some(body) }
     }
 
+    /// The body, to be moved elsewhere without being read.
+    pub fn splice_source(&self) -> Source {
+        let body = self.body();
+        Source { body }
+    }
+
     /// The whole body.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -136,6 +142,28 @@ impl Body {
                 panic!("reading a body: {}", error.to_debug_string())
             }
         }
+    }
+}
+
+/// A body that is moved elsewhere.
+pub struct Source {
+    body: Body,
+}
+
+impl Source {
+    /// Moves what is there, at most `length` bytes; says how much.
+    pub fn splice(&self, to: &OutputStream, length: u64) -> u64 {
+        self.moved(|from| to.splice(from, length))
+    }
+
+    /// Waits for something to move.
+    pub fn blocking_splice(&self, to: &OutputStream, length: u64) -> u64 {
+        self.moved(|from| to.blocking_splice(from, length))
+    }
+
+    fn moved(&self, step: impl FnOnce(&InputStream) -> Result<u64, StreamError>) -> u64 {
+        let from = self.body.stream.as_ref().expect("it is open");
+        step(from).expect("it can be moved")
     }
 }
 

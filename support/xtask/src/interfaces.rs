@@ -59,7 +59,7 @@ fn offered() -> Result<Offered> {
     let mut folders = vec![paths::root().join("wit")];
     folders.extend(wasi_definitions()?);
     for folder in folders {
-        let mut resolve = Resolve { all_features: true, ..Resolve::default() };
+        let mut resolve = Resolve::default();
         resolve.push_dir(&folder).with_context(|| folder.display().to_string())?;
         for (id, interface) in resolve.interfaces.iter() {
             let Some(name) = resolve.id_of(id) else { continue };

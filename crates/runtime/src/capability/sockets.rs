@@ -19,7 +19,7 @@ type Used = Mutex<Vec<Permit>>;
 pub(crate) fn configure(origin: &Origin, wasi: &mut WasiCtxBuilder) {
     let origin = origin.clone();
     let used = Arc::new(Used::default());
-    wasi.socket_addr_check(move |address, purpose| {
+    wasi.allow_tcp(true).allow_udp(true).socket_addr_check(move |address, purpose| {
         Box::pin(future::ready(allows(&origin, &used, address, purpose)))
     });
 }
