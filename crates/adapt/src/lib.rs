@@ -4,6 +4,7 @@
 //! Pure: bytes in, bytes out. Used before a component is compiled and before it is composed with others.
 
 mod asynchronous;
+mod candidate;
 
 pub use asynchronous::is_async;
 
@@ -22,9 +23,10 @@ pub enum AdaptError {
 ///
 /// # Errors
 /// It is of no kind that can be run here.
-pub fn adapt(bytes: Vec<u8>) -> Result<Vec<u8>, AdaptError> {
+pub fn adapt(mut bytes: Vec<u8>) -> Result<Vec<u8>, AdaptError> {
     if bytes.starts_with(b"\0asm\x01\0\0\0") {
         return Err(AdaptError::Module);
     }
+    candidate::accept(&mut bytes);
     Ok(bytes)
 }
