@@ -103,7 +103,6 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 }
 
 /// Links those of the capabilities' interfaces that have asynchronous functions or streams.
-#[allow(clippy::unnecessary_wraps, unused_variables, reason = "they are about to be linked here")]
 pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    Ok(())
+    http_out::add_async_to_linker(linker)
 }

@@ -8,6 +8,7 @@ mod cli;
 mod clocks;
 mod preopens;
 mod random;
+mod wasi03;
 
 use std::sync::Arc;
 
@@ -127,14 +128,14 @@ impl WasiHttpView for HostState {
     }
 }
 
-/// Links what only components with the component model's own concurrency import: WASI 0.3.
-#[allow(
-    clippy::unnecessary_wraps,
-    unused_variables,
-    reason = "WASI 0.3 is about to be linked here"
-)]
+/// Links what only components with the component model's own concurrency import: WASI 0.3 and the types of its
+/// `wasi:http`, whose client is a capability.
 pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    Ok(())
+    wasi03::add_to_linker(linker)?;
+    wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<_, WasiHttp>(
+        linker,
+        HostState::http,
+    )
 }
 
 /// Links WASI 0.2 and the types of `wasi:http` 0.2, whose outgoing handler is a capability.

@@ -5,6 +5,7 @@
 //! within one app, never between apps.
 
 mod body;
+mod client;
 mod connection;
 mod error;
 mod pool;
@@ -31,6 +32,7 @@ use wasmtime_wasi_http::{
     },
 };
 
+pub(crate) use client::add_to_linker as add_async_to_linker;
 pub(crate) use pool::Pool;
 
 use super::Origin;
@@ -121,6 +123,11 @@ impl WasiHttpHooks for Hooks {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        64 << 10
+    }
+
+    /// Two of these at once are buffered between guest and connection.
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         64 << 10
     }
 

@@ -19,7 +19,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 /// Where the guests' monotonic clock is at zero.
 static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
 
-fn nanoseconds_since_start() -> u64 {
+pub(super) fn nanoseconds_since_start() -> u64 {
     START.elapsed().as_nanos() as u64
 }
 
