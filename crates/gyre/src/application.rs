@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use gyre_manifest::Manifest;
 use gyre_model::Application;
-use gyre_package::load::{self, FileStrategy, LoadError, LoadOptions};
+use gyre_package::{
+    compose,
+    load::{self, FileStrategy, LoadError, LoadOptions},
+};
 use tempfile::TempDir;
 
 use crate::{config, diagnostics};
@@ -74,6 +77,8 @@ pub(crate) struct Loading {
     /// The folder for copied files; by default a temporary one.
     pub(crate) temp: Option<PathBuf>,
     pub(crate) cache: Option<PathBuf>,
+    /// Leave components and their dependencies apart.
+    pub(crate) keep_dependencies: bool,
 }
 
 /// A loaded application and the folder of its copied files, which goes with it.
@@ -109,8 +114,14 @@ pub(crate) async fn load(place: &Place, how: Loading) -> Result<Loaded> {
                 options.files = FileStrategy::Direct;
             }
             options.component_ids = (!how.components.is_empty()).then_some(how.components);
-            let application =
+            let mut application =
                 load::from_manifest(path, options).await.map_err(|error| explain(path, error))?;
+            if !how.keep_dependencies {
+                application = tokio::task::spawn_blocking(move || {
+                    compose::compose(&mut application, &cache).map(|()| application)
+                })
+                .await??;
+            }
             Ok(Loaded { application, _files: files })
         }
     }

@@ -16,24 +16,26 @@ use crate::{
     hosts::AllowedHost,
     schema::{
         AppManifest, BuildConfig, Commands, Component, ComponentSpec, Inherit, Spanned, Trigger,
-        values,
+        TriggerDependency, values,
     },
 };
 
 /// The host must lead requests from one component to another.
 pub const SERVICE_CHAINING: &str = "local_service_chaining";
-/// The host must compose middleware with the component.
+/// The host must compose middleware with the component; also the role of those dependencies of a trigger.
 pub const MIDDLEWARE: &str = "middleware";
+/// The key of a component's metadata that says for which type of trigger its `trigger_dependencies` are.
+pub const RESOLVE_USING: &str = "resolve-trigger-dependencies-using";
 
 /// The locked app of a manifest that [`Manifest::normalize`](crate::Manifest::normalize) returned. Its metadata
-/// has no `origin`; its content references are empty, and no component has files.
+/// has no `origin`; its content references are empty, and no component has files. Dependencies of triggers are still
+/// the triggers': [`move_trigger_dependencies`] when it is known which of them stay.
 pub fn lock(app: &AppManifest, profile: Option<&str>) -> LockedApp {
     let components: Vec<_> = app
         .components
         .iter()
-        .map(|(id, component)| lock_component(app, id.as_str(), component))
+        .map(|(id, component)| lock_component(id.as_str(), component))
         .collect();
-    let has_requirements = components.iter().any(|one| !one.host_requirements.is_empty());
     let variables = app.variables.iter().map(|(name, variable)| {
         let locked = LockedVariable {
             description: variable.description.clone(),
@@ -42,13 +44,9 @@ pub fn lock(app: &AppManifest, profile: Option<&str>) -> LockedApp {
         };
         (name.to_string(), locked)
     });
-    LockedApp {
-        spin_lock_version: u32::from(has_requirements),
-        must_understand: if has_requirements {
-            vec!["component_host_requirements".to_owned()]
-        } else {
-            Vec::new()
-        },
+    let mut locked = LockedApp {
+        spin_lock_version: 0,
+        must_understand: Vec::new(),
         metadata: metadata(app, profile),
         host_requirements: Map::new(),
         variables: sorted(variables),
@@ -58,9 +56,86 @@ pub fn lock(app: &AppManifest, profile: Option<&str>) -> LockedApp {
                 id: trigger.id.clone(),
                 trigger_type: kind.to_owned(),
                 trigger_config: trigger_config(trigger),
+                trigger_dependencies: trigger
+                    .dependencies
+                    .iter()
+                    .filter(|(_, list)| !list.is_empty())
+                    .map(|(role, list)| {
+                        let lock = |one: &Spanned<TriggerDependency>| LockedDependency {
+                            source: empty_source(),
+                            export: None,
+                            inherit: inherit(one.inherit.as_ref()),
+                        };
+                        (role.clone(), list.iter().map(lock).collect())
+                    })
+                    .collect(),
             })
             .collect(),
         components,
+    };
+    set_version(&mut locked);
+    locked
+}
+
+/// Sets the version and what must be understood by what the components require.
+pub fn set_version(locked: &mut LockedApp) {
+    const COMPONENTS: &str = "component_host_requirements";
+    locked.must_understand.retain(|field| field != COMPONENTS);
+    if locked.components.iter().any(|component| !component.host_requirements.is_empty()) {
+        locked.must_understand.push(COMPONENTS.to_owned());
+    }
+    let is_new = !locked.must_understand.is_empty() || !locked.host_requirements.is_empty();
+    locked.spin_lock_version = u32::from(is_new);
+}
+
+/// Gives the dependencies of triggers to the components that they call. A component that other triggers call as well
+/// is cloned as `<component>-for-<trigger id>`; `cloned` is told of each clone, the original's id first.
+pub fn move_trigger_dependencies(locked: &mut LockedApp, mut cloned: impl FnMut(&str, &str)) {
+    let called = |trigger: &LockedTrigger| {
+        trigger.trigger_config.get("component").and_then(Value::as_str).map(str::to_owned)
+    };
+    let calls: Vec<Option<String>> = locked.triggers.iter().map(called).collect();
+    for (trigger, call) in locked.triggers.iter_mut().zip(&calls) {
+        trigger.trigger_dependencies.retain(|_, list| !list.is_empty());
+        if trigger.trigger_dependencies.is_empty() {
+            continue;
+        }
+        let Some(called) = call else { continue };
+        let Some(index) = locked.components.iter().position(|one| one.id == *called) else {
+            continue;
+        };
+        let index = if calls.iter().filter(|other| *other == call).count() > 1 {
+            let base = format!("{called}-for-{}", trigger.id);
+            let is_free = |id: &String| locked.components.iter().all(|one| one.id != *id);
+            let numbered = (1_u32..).map(|number| format!("{base}-{number}"));
+            let id = std::iter::once(base.clone()).chain(numbered).find(is_free);
+            let id = id.expect("there are more numbers than components");
+            let mut clone = locked.components[index].clone();
+            cloned(called, &id);
+            clone.id.clone_from(&id);
+            locked.components.push(clone);
+            if let Some(config) = trigger.trigger_config.as_object_mut() {
+                config.insert("component".to_owned(), id.into());
+            }
+            locked.components.len() - 1
+        } else {
+            index
+        };
+        let component = &mut locked.components[index];
+        component.trigger_dependencies = std::mem::take(&mut trigger.trigger_dependencies);
+        component.metadata.insert(RESOLVE_USING.to_owned(), trigger.trigger_type.as_str().into());
+        if component.trigger_dependencies.contains_key(MIDDLEWARE) {
+            component.host_requirements.insert(MIDDLEWARE.to_owned(), "required".into());
+        }
+    }
+    set_version(locked);
+}
+
+fn inherit(inherit: Option<&Inherit>) -> Value {
+    match inherit {
+        Some(Inherit::All(true)) => "All".into(),
+        Some(Inherit::Some(keys)) if !keys.is_empty() => json!({ "Some": keys }),
+        _ => Value::Null,
     }
 }
 
@@ -91,21 +166,15 @@ fn metadata(app: &AppManifest, profile: Option<&str>) -> ValuesMap {
     metadata
 }
 
-fn lock_component(app: &AppManifest, id: &str, component: &Component) -> LockedComponent {
+fn lock_component(id: &str, component: &Component) -> LockedComponent {
     let hosts =
         component.outbound_hosts().unwrap_or_else(|_| values(&component.allowed_outbound_hosts));
     let chains = hosts
         .iter()
         .any(|host| AllowedHost::parse(host).is_ok_and(|host| host.is_for_service_chaining()));
-    let has_middleware = app.all_triggers().any(|(_, trigger)| {
-        trigger.component_id().is_some_and(|called| called.as_str() == id)
-            && trigger.dependencies.values().any(|list| !list.is_empty())
-    });
     let mut host_requirements = Map::new();
-    for (name, is_required) in [(SERVICE_CHAINING, chains), (MIDDLEWARE, has_middleware)] {
-        if is_required {
-            host_requirements.insert(name.to_owned(), "required".into());
-        }
+    if chains {
+        host_requirements.insert(SERVICE_CHAINING.to_owned(), "required".into());
     }
     let mut metadata = Map::new();
     put_text(&mut metadata, "description", &component.description);
@@ -132,14 +201,11 @@ fn lock_component(app: &AppManifest, id: &str, component: &Component) -> LockedC
             let locked = LockedDependency {
                 source: empty_source(),
                 export: dependency.export.clone(),
-                inherit: match &dependency.inherit {
-                    Some(Inherit::All(true)) => "All".into(),
-                    Some(Inherit::Some(keys)) if !keys.is_empty() => json!({ "Some": keys }),
-                    _ => Value::Null,
-                },
+                inherit: inherit(dependency.inherit.as_ref()),
             };
             (name.to_string(), locked)
         })),
+        trigger_dependencies: IndexMap::new(),
         host_requirements,
     }
 }

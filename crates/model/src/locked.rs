@@ -57,6 +57,9 @@ pub struct LockedTrigger {
     pub trigger_type: String,
     /// The settings of that type; `component` names what is called.
     pub trigger_config: Value,
+    /// What is composed with the component, by role. Empty in what is stored and shipped: there the component has it.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub trigger_dependencies: IndexMap<String, Vec<LockedDependency>>,
 }
 
 /// A component.
@@ -81,6 +84,9 @@ pub struct LockedComponent {
     /// What satisfies its imports.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub dependencies: IndexMap<String, LockedDependency>,
+    /// What its trigger wants composed with it, by role: `middleware`, the outermost first.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub trigger_dependencies: IndexMap<String, Vec<LockedDependency>>,
     /// Features the host must have for this component.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub host_requirements: ValuesMap,

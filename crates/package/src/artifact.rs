@@ -18,6 +18,7 @@ use url::Url;
 use crate::{
     SUPPORTED_FEATURES,
     archive::{ArchiveError, Caps, PathError},
+    compose::{ComposeError, compose},
     digests, limits,
     oci::{self, Manifest, ManifestError},
 };
@@ -116,6 +117,9 @@ pub enum ArtifactError {
         /// What it counts.
         of: &'static str,
     },
+    /// Its components cannot be composed.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
     /// An archive layer.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -268,10 +272,11 @@ fn load_within(
         }
     }
     let place = layout::place(dir, manifest_bytes);
-    let app = assemble(&contents, blobs, &place)?;
+    let mut app = assemble(&contents, blobs, &place)?;
     if !place.is_dir() {
         layout::lay_out(&contents, blobs, &place, caps)?;
     }
+    compose(&mut app, &place)?;
     Ok(app)
 }
 
@@ -290,7 +295,9 @@ pub fn reopen(
     if !place.is_dir() {
         return Ok(None);
     }
-    assemble(&inspect(manifest_bytes, blobs)?, blobs, &place).map(Some)
+    let mut app = assemble(&inspect(manifest_bytes, blobs)?, blobs, &place)?;
+    compose(&mut app, &place)?;
+    Ok(Some(app))
 }
 
 /// Removes what [`load`] laid out below `dir` for the artifact of that digest. Nothing may be using it any more.
@@ -313,8 +320,9 @@ pub fn sweep(dir: &Path) -> io::Result<()> {
 /// The content of all components and of their dependencies.
 fn sources(locked: &LockedApp) -> impl Iterator<Item = &ContentRef> {
     locked.components.iter().flat_map(|component| {
-        let dependencies = component.dependencies.values().map(|d| &d.source.content);
-        std::iter::once(&component.source.content).chain(dependencies)
+        let of_trigger = component.trigger_dependencies.values().flatten();
+        let dependencies = component.dependencies.values().chain(of_trigger);
+        std::iter::once(&component.source.content).chain(dependencies.map(|d| &d.source.content))
     })
 }
 
@@ -356,6 +364,11 @@ fn assemble(
             resolve(&mut dependency.source, &|| {
                 format!("dependency {name:?} of component {id:?}")
             })?;
+        }
+        for (role, list) in &mut component.trigger_dependencies {
+            for dependency in list {
+                resolve(&mut dependency.source, &|| format!("{role} of component {id:?}"))?;
+            }
         }
         if !component.files.is_empty() {
             let host = layout::assets(place, index);

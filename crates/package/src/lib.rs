@@ -2,13 +2,14 @@
 //!
 //! [`load`] reads a folder with a `spin.toml` or a bare component, [`artifact`] reads an OCI artifact whose blobs
 //! are on disk; both yield the same [`Application`](gyre_model::Application). [`pack`] turns one back into an
-//! artifact, [`registry`] moves artifacts over the network, [`archive`] reads and writes the archives inside them.
+//! artifact, [`compose`](mod@compose) makes one component of several, [`registry`] moves artifacts over the network, [`archive`] reads and writes the archives inside them.
 //!
 //! Bytes are verified against their digest before they get a name that anybody else looks at, and everything
 //! a stranger can size is held to a constant of [`limits`].
 
 pub mod archive;
 pub mod artifact;
+pub mod compose;
 mod digests;
 pub mod limits;
 pub mod load;
@@ -21,4 +22,4 @@ mod testing;
 /// Features that an application may require of its host and that Gyre has.
 ///
 /// Anything else in `host_requirements` refuses to load.
-pub const SUPPORTED_FEATURES: &[&str] = &["local_service_chaining"];
+pub const SUPPORTED_FEATURES: &[&str] = &["local_service_chaining", "middleware"];

@@ -26,3 +26,7 @@ pub const PATH_DEPTH: usize = 32;
 pub const COMPONENT_BYTES: u64 = 64 << 20;
 /// Content up to this size, in bytes, is written into the locked app itself.
 pub const INLINE_BYTES: u64 = 128;
+/// Dependencies of a component, middleware included.
+pub const DEPENDENCIES: usize = 64;
+/// A component's dependencies together, and the component that they are composed to, in bytes.
+pub const COMPOSED_BYTES: u64 = 128 << 20;

@@ -10,12 +10,13 @@ use std::{
 
 use gyre_manifest::{
     AppManifest, Manifest,
+    id::KebabId,
     lock::{self, RetainError},
-    schema::{Component, ComponentSource, DependencySource},
+    schema::{Component, ComponentSource, DependencySource, Trigger},
 };
 use gyre_model::{
     Application, LockedApp, Mount, Settings, WasmFile,
-    locked::{ContentPath, LockedComponent},
+    locked::{ContentPath, LockedComponent, LockedTrigger},
 };
 use serde_json::Value;
 
@@ -181,6 +182,25 @@ impl Plan {
         components.filter(|(id, _)| self.locked.component(id).is_some())
     }
 
+    /// The triggers that are loaded, each with the manifest's side of it. They are in the manifest's order, and may
+    /// have the same id.
+    fn described<'a>(
+        &'a self,
+        triggers: &'a mut [LockedTrigger],
+    ) -> impl Iterator<Item = (&'a mut LockedTrigger, &'a Trigger)> {
+        let mut described = self.manifest.all_triggers();
+        triggers.iter_mut().filter_map(move |locked| {
+            let component = locked.trigger_config.get("component").and_then(Value::as_str);
+            let is_same = |(kind, trigger): &(&str, &Trigger)| {
+                *kind == locked.trigger_type
+                    && trigger.id == locked.id
+                    && trigger.component_id().map(KebabId::as_str) == component
+            };
+            let (_, found) = described.find(is_same)?;
+            Some((locked, found))
+        })
+    }
+
     /// What has to be downloaded: URLs and digests.
     fn remote(&self) -> Vec<(String, String)> {
         let mut remote = Vec::new();
@@ -189,6 +209,13 @@ impl Plan {
                 remote.push((url.clone(), digest.clone()));
             }
             for dependency in component.dependencies.values() {
+                if let DependencySource::Http { url, digest } = &dependency.source {
+                    remote.push((url.clone(), digest.clone()));
+                }
+            }
+        }
+        for (_, trigger) in self.described(&mut self.locked.triggers.clone()) {
+            for dependency in trigger.dependencies.values().flatten() {
                 if let DependencySource::Http { url, digest } = &dependency.source {
                     remote.push((url.clone(), digest.clone()));
                 }
@@ -211,8 +238,20 @@ impl Plan {
                 LoadError::Component { id: component.id.clone(), source: Box::new(source) }
             })?;
         }
-        let Filled { wasm, mounts } = filled;
-        let locked = LockedApp { components, ..self.locked };
+        let mut triggers = std::mem::take(&mut self.locked.triggers);
+        for (trigger, described) in self.described(&mut triggers) {
+            fill_trigger(trigger, described, sources)?;
+        }
+        let Filled { mut wasm, mut mounts } = filled;
+        let mut locked = LockedApp { components, triggers, ..self.locked };
+        lock::move_trigger_dependencies(&mut locked, |original, clone| {
+            if let Some(wasm_file) = wasm.get(original).cloned() {
+                wasm.insert(clone.to_owned(), wasm_file);
+            }
+            if let Some(mount) = mounts.get(original).cloned() {
+                mounts.insert(clone.to_owned(), mount);
+            }
+        });
         Ok(Application { locked, settings: self.settings, wasm, mounts })
     }
 
@@ -228,7 +267,7 @@ impl Plan {
         for (name, dependency) in &described.dependencies {
             let name = name.to_string();
             let file =
-                sources.dependency(&name, dependency).map_err(|source| LoadError::Dependency {
+                sources.code(Some(&name), &dependency.source, dependency.span()).map_err(|source| LoadError::Dependency {
                     name: name.clone(),
                     component: component.id.clone(),
                     source: Box::new(source),
@@ -262,6 +301,28 @@ impl Plan {
         filled.mounts.insert(component.id.clone(), mounts);
         Ok(())
     }
+}
+
+/// Finds the code of what a trigger composes with its component.
+fn fill_trigger(
+    trigger: &mut LockedTrigger,
+    described: &Trigger,
+    sources: &Sources,
+) -> Result<(), LoadError> {
+    for (role, list) in &mut trigger.trigger_dependencies {
+        let described = described.dependencies.get(role).into_iter().flatten();
+        for (locked, described) in list.iter_mut().zip(described) {
+            let file = sources
+                .code(None, &described.source, described.span())
+                .map_err(|source| LoadError::TriggerDependency {
+                    role: role.clone(),
+                    trigger: trigger.id.clone(),
+                    source: Box::new(source),
+                })?;
+            locked.source.content = artifact::local_content(&file.path, Some(file.digest));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Default)]

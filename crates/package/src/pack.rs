@@ -20,6 +20,7 @@ use tempfile::TempPath;
 
 use crate::{
     archive::{self, Compression, PathError, ensure_relative},
+    compose::local_path,
     digests, limits,
     oci::{self, Descriptor, ImageConfig, Manifest},
 };
@@ -207,15 +208,15 @@ impl<'a> Packing<'a> {
             let id = component.id.as_str();
             let wasm = self.app.wasm.get(id).ok_or_else(|| PackError::NoCode(id.to_owned()))?;
             component.source.content = self.add_wasm(&wasm.path)?;
-            for (name, dependency) in &mut component.dependencies {
-                let source = dependency.source.content.source.as_deref();
-                let path = source
-                    .and_then(|url| url::Url::parse(url).ok())
-                    .and_then(|url| url.to_file_path().ok())
-                    .ok_or_else(|| PackError::NoDependency {
-                        component: id.to_owned(),
-                        dependency: name.clone(),
-                    })?;
+            let of_trigger = component
+                .trigger_dependencies
+                .iter_mut()
+                .flat_map(|(role, list)| list.iter_mut().map(move |one| (role, one)));
+            for (name, dependency) in component.dependencies.iter_mut().chain(of_trigger) {
+                let path = local_path(dependency).ok_or_else(|| PackError::NoDependency {
+                    component: id.to_owned(),
+                    dependency: name.clone(),
+                })?;
                 dependency.source.content = self.add_wasm(&path)?;
             }
             let mounts = self.app.mounts.get(id).map_or(&[][..], Vec::as_slice);

@@ -49,6 +49,7 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
             direct_mounts: args.direct_mounts,
             temp: args.temp.clone(),
             cache: args.cache_dir.clone(),
+            keep_dependencies: false,
         },
     )
     .await?;

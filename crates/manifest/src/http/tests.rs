@@ -6,7 +6,7 @@ use super::*;
 
 fn trigger(config: Value) -> Result<HttpTrigger, String> {
     let trigger =
-        LockedTrigger { id: "t1".into(), trigger_type: "http".into(), trigger_config: config };
+        LockedTrigger { id: "t1".into(), trigger_type: "http".into(), trigger_config: config, trigger_dependencies: indexmap::IndexMap::default() };
     HttpTrigger::from_locked(&trigger).map_err(|error| error.to_string())
 }
 

@@ -222,8 +222,10 @@ impl Files<'_> {
 }
 
 fn write_inline_wasm(component: &LockedComponent, work: &Path) -> Result<(), ArtifactError> {
-    let dependencies = component.dependencies.values().map(|dependency| &dependency.source);
-    for source in std::iter::once(&component.source).chain(dependencies) {
+    let of_trigger = component.trigger_dependencies.values().flatten();
+    let dependencies = component.dependencies.values().chain(of_trigger);
+    let sources = dependencies.map(|dependency| &dependency.source);
+    for source in std::iter::once(&component.source).chain(sources) {
         if let Some(inline) = &source.content.inline {
             digests::write_whole(&inline_wasm(work, Digest::of(inline)), inline)?;
         }

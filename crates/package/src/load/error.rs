@@ -66,6 +66,17 @@ pub enum LoadError {
         #[source]
         source: Box<LoadError>,
     },
+    /// In which dependency of a trigger.
+    #[error("Failed to load dependency `{role}` of trigger `{trigger}`")]
+    TriggerDependency {
+        /// The dependency's role.
+        role: String,
+        /// The trigger.
+        trigger: String,
+        /// What failed.
+        #[source]
+        source: Box<LoadError>,
+    },
     /// A component's code.
     #[error("Failed to load Wasm source {shown}")]
     Source {
@@ -91,7 +102,8 @@ impl LoadError {
         match self {
             Self::App { source, .. }
             | Self::Component { source, .. }
-            | Self::Dependency { source, .. } => source.span(),
+            | Self::Dependency { source, .. }
+            | Self::TriggerDependency { source, .. } => source.span(),
             Self::Source { span, .. } => span.clone(),
             Self::Files(err) => Some(err.span.clone()),
             _ => None,

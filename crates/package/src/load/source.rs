@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io::Write as _,
+    ops::Range,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use gyre_manifest::{
     Spanned,
-    schema::{ComponentDependency, ComponentSource, DependencySource},
+    schema::{ComponentSource, DependencySource},
 };
 use gyre_model::{Digest, Hasher, WasmFile};
 use url::Url;
@@ -75,13 +76,14 @@ impl Sources {
         })
     }
 
-    /// A dependency's code.
-    pub(super) fn dependency(
+    /// The code of a dependency; one of a component has a name, which may be that of its package.
+    pub(super) fn code(
         &self,
-        name: &str,
-        dependency: &Spanned<ComponentDependency>,
+        name: Option<&str>,
+        source: &DependencySource,
+        span: Range<usize>,
     ) -> Result<WasmFile, LoadError> {
-        let (shown, found) = match &dependency.source {
+        let (shown, found) = match source {
             DependencySource::Local { path } => {
                 (format!("{path:?}"), local(&self.root.join(path), &self.cache_dir))
             }
@@ -89,7 +91,8 @@ impl Sources {
                 (format!("{url:?} with digest {digest:?}"), self.downloaded(url, digest))
             }
             DependencySource::Package { version, package, .. } => {
-                let package = format!("{}@{version}", package.as_deref().unwrap_or(name));
+                let package = package.as_deref().or(name).unwrap_or_default();
+                let package = format!("{package}@{version}");
                 (format!("{package:?}"), Err(SourceError::Package(package)))
             }
             DependencySource::Component { component } => {
@@ -97,8 +100,7 @@ impl Sources {
                 (format!("{id:?}"), Err(SourceError::Component(id)))
             }
         };
-        let span = Some(dependency.span());
-        found.map_err(|source| LoadError::Source { shown, span, source })
+        found.map_err(|source| LoadError::Source { shown, span: Some(span), source })
     }
 
     fn downloaded(&self, url: &str, digest: &str) -> Result<WasmFile, SourceError> {
