@@ -3,6 +3,7 @@
 //! Each is a module of its own, which makes of a store and a request the future that runs the guest; how that is
 //! polled, charged and ended is the same for all: see `run`.
 
+mod snapshots;
 mod wasi02;
 
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::{call::CallState, host::HostState, run::Guest};
 pub(crate) enum Handler {
     /// `wasi:http/incoming-handler` 0.2: a fresh instance for each request.
     Wasi02(ProxyPre<HostState>),
+    /// That of a release candidate of 0.2: a fresh instance for each request.
+    Snapshot(snapshots::SnapshotPre),
 }
 
 /// Why a component cannot be called for a request.
@@ -43,7 +46,8 @@ pub(crate) enum HandlerError {
 }
 
 /// The handlers that a component may export, as people are told.
-const NAMES: [&str; 1] = ["wasi:http/incoming-handler@0.2.x"];
+const NAMES: [&str; 3] =
+    ["wasi:http/incoming-handler@0.2.x", snapshots::NAMES[0], snapshots::NAMES[1]];
 
 impl Handler {
     /// The handler that a component exports: exactly one.
@@ -52,7 +56,7 @@ impl Handler {
         let ty = component.component_type();
         let exports = ty.exports(component.engine()).map(|(name, _)| name.to_owned());
         let handlers: Vec<String> = exports.filter(|name| is_handler(name)).collect();
-        let [_handler] = &handlers[..] else {
+        let [handler] = &handlers[..] else {
             return Err(if handlers.is_empty() {
                 HandlerError::None
             } else {
@@ -60,6 +64,10 @@ impl Handler {
             });
         };
         let shape = |error: wasmtime::Error| HandlerError::Shape(format!("{error:#}"));
+        if snapshots::snapshot(handler).is_some() {
+            let pre = snapshots::SnapshotPre::new(pre.clone(), handler).map_err(shape)?;
+            return Ok(Self::Snapshot(pre));
+        }
         Ok(Self::Wasi02(ProxyPre::new(pre.clone()).map_err(shape)?))
     }
 
@@ -67,6 +75,7 @@ impl Handler {
     pub(crate) fn instance_pre(&self) -> &InstancePre<HostState> {
         match self {
             Self::Wasi02(pre) => pre.instance_pre(),
+            Self::Snapshot(pre) => pre.instance_pre(),
         }
     }
 
@@ -80,11 +89,13 @@ impl Handler {
     ) -> Guest {
         match self {
             Self::Wasi02(pre) => wasi02::answer(pre.clone(), store, request, scheme, call),
+            Self::Snapshot(pre) => snapshots::answer(pre.clone(), store, request, scheme, call),
         }
     }
 }
 
 /// Whether an export of that name is a handler that is known here.
 fn is_handler(name: &str) -> bool {
-    name.strip_prefix("wasi:http/incoming-handler@0.2.").is_some_and(|patch| !patch.contains('-'))
+    let patch = name.strip_prefix("wasi:http/incoming-handler@0.2.");
+    patch.is_some_and(|patch| !patch.contains('-')) || snapshots::snapshot(name).is_some()
 }

@@ -8,6 +8,7 @@ mod cli;
 mod clocks;
 mod preopens;
 mod random;
+pub(crate) mod snapshots;
 mod wasi03;
 
 use std::sync::Arc;
@@ -138,7 +139,8 @@ pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::R
     )
 }
 
-/// Links WASI 0.2 and the types of `wasi:http` 0.2, whose outgoing handler is a capability.
+/// Links WASI 0.2 with its two release candidates, and the types of `wasi:http` 0.2, whose outgoing handler is a
+/// capability.
 ///
 /// What nearly every request touches (standard streams, environment, clocks, random numbers, the names of folders)
 /// is served from [`HostState`] itself; files and sockets are wasmtime-wasi's.
@@ -176,5 +178,6 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
         l,
         &options.into(),
         HostState::http,
-    )
+    )?;
+    snapshots::add_to_linker(l)
 }

@@ -64,7 +64,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 }
 
 impl HostState {
-    fn handle_outgoing(
+    /// Sends a guest's request.
+    pub(crate) fn handle_outgoing(
         &mut self,
         request: Request,
         options: Option<Resource<RequestOptions>>,
