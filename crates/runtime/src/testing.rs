@@ -118,6 +118,13 @@ impl Builder {
         self.trigger(&json!({ "component": id, "route": route }))
     }
 
+    /// Where the last component may connect to.
+    pub(crate) fn hosts(mut self, hosts: &[String]) -> Self {
+        let component = self.components.last_mut().expect("a component is there");
+        component["metadata"] = json!({ "allowed_outbound_hosts": hosts });
+        self
+    }
+
     pub(crate) fn trigger(mut self, config: &Value) -> Self {
         let id = format!("trigger-{}", self.triggers.len());
         self.triggers.push(json!({ "id": id, "trigger_type": "http", "trigger_config": config }));

@@ -4,4 +4,5 @@ mod failures;
 mod lifecycle;
 mod limits;
 mod requests;
+mod snapshots;
 mod streaming;

@@ -38,6 +38,8 @@ pub(crate) fn build(toolchain: &Toolchain) -> Result<()> {
     let sources = paths::root().join("support/guests");
     let mut inputs = Inputs::new();
     inputs.text(&toolchain.identity).files(&sources, &["target"])?;
+    // Some of their bindings are made from these.
+    inputs.files(&paths::root().join("wit"), &[])?;
     let digest = inputs.finish();
     let (folder, is_new) = digest::fill_once(&paths::cache(), "guests", &digest, |folder| {
         println!("Building the guests");

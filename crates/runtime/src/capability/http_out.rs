@@ -77,6 +77,8 @@ impl HostState {
             outgoing.authority = Some(SELF_HOST.to_owned());
             outgoing.scheme = Some(Scheme::Http);
         }
+        // No path means the empty one, which HTTP writes as this.
+        outgoing.path_with_query.get_or_insert_with(|| "/".to_owned());
         outgoing_handler::Host::handle(&mut self.http(), request, options)
     }
 }

@@ -29,7 +29,7 @@ const ECHO: &str = r#"
       (call $finish (local.get $stream)))"#;
 
 /// A body that comes through a channel.
-struct Piped(mpsc::UnboundedReceiver<Result<Bytes, BoxError>>);
+pub(super) struct Piped(mpsc::UnboundedReceiver<Result<Bytes, BoxError>>);
 
 impl Body for Piped {
     type Data = Bytes;
@@ -43,7 +43,7 @@ impl Body for Piped {
     }
 }
 
-fn pipe() -> (mpsc::UnboundedSender<Result<Bytes, BoxError>>, Piped) {
+pub(super) fn pipe() -> (mpsc::UnboundedSender<Result<Bytes, BoxError>>, Piped) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (sender, Piped(receiver))
 }
