@@ -4,6 +4,12 @@
 //! older names, on the same resources: what a policy guards there it guards here. Only what has another shape is
 //! translated, in the module of its package. Types are compared when a component is linked, by structure.
 
+#![allow(clippy::needless_pass_by_value, reason = "the engine gives handles away")]
+#![allow(
+    clippy::unnecessary_wraps,
+    reason = "functions that cannot fail are linked like those that can"
+)]
+
 mod cli;
 mod clocks;
 mod filesystem;

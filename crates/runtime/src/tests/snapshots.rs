@@ -2,6 +2,7 @@
 //! they expect, and no way around a policy.
 
 use std::{
+    fmt::Write as _,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, UdpSocket},
     path::Path,
@@ -42,10 +43,10 @@ fn everything(version: &str) -> (Vec<u8>, usize) {
     let mut world = format!(
         "package gyre:test; world everything {{ export wasi:http/incoming-handler@{version};"
     );
-    for (id, interface) in resolve.interfaces.iter() {
+    for (id, interface) in &resolve.interfaces {
         if let Some(name) = resolve.id_of(id).filter(|name| is_import(name)) {
             functions += interface.functions.len();
-            world.push_str(&format!("import {name};"));
+            let _ = write!(world, "import {name};");
         }
     }
     world.push('}');

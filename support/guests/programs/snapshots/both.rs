@@ -93,7 +93,12 @@ fn about(request: &IncomingRequest, out: ResponseOutparam) {
         request.path_with_query(),
         String::from_utf8_lossy(&value),
     );
-    whole(out, 201, &[("content-type", "text/plain"), ("x-two", "a"), ("x-two", "b")], text.as_bytes());
+    whole(
+        out,
+        201,
+        &[("content-type", "text/plain"), ("x-two", "a"), ("x-two", "b")],
+        text.as_bytes(),
+    );
 }
 
 /// Sends each piece of the body back before it reads the next.
@@ -166,7 +171,10 @@ fn read_only() {
     assert_eq!(file.read(100, 0).expect("it can be read").0, b"there");
     let denied = |result: Result<(), ErrorCode>| {
         assert!(
-            matches!(result, Err(ErrorCode::NotPermitted | ErrorCode::ReadOnly | ErrorCode::BadDescriptor)),
+            matches!(
+                result,
+                Err(ErrorCode::NotPermitted | ErrorCode::ReadOnly | ErrorCode::BadDescriptor)
+            ),
             "{result:?}"
         );
     };

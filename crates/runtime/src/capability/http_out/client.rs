@@ -34,11 +34,12 @@ impl HostWithStore<HostState> for HasClient {
         store: &Accessor<HostState, Self>,
         request: Resource<Request>,
     ) -> Result<Resource<Response>, TrappableError<ErrorCode>> {
-        store.with(|mut store| {
-            complete(store.get().table.get_mut(&request)?);
-            wasmtime::error::Ok(())
-        })
-        .map_err(TrappableError::trap)?;
+        store
+            .with(|mut store| {
+                complete(store.get().table.get_mut(&request)?);
+                wasmtime::error::Ok(())
+            })
+            .map_err(TrappableError::trap)?;
         let store = store.with_getter::<WasiHttp>(HostState::http);
         <WasiHttp as HostWithStore<HostState>>::send(&store, request).await
     }

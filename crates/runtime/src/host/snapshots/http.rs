@@ -279,10 +279,10 @@ fn types_20231018(types: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result
          (outparam, response): (_, Result<Resource<OutgoingResponse>, Error>)| {
             let response = response.map_err(|error| {
                 let (what, text) = match error {
-                    Error::InvalidUrl(text) => ("invalid url", text),
-                    Error::TimeoutError(text) => ("timeout", text),
-                    Error::ProtocolError(text) => ("protocol error", text),
-                    Error::UnexpectedError(text) => ("unexpected error", text),
+                    Error::Url(text) => ("invalid url", text),
+                    Error::Timeout(text) => ("timeout", text),
+                    Error::Protocol(text) => ("protocol error", text),
+                    Error::Unexpected(text) => ("unexpected error", text),
                 };
                 ErrorCode::InternalError(Some(format!("{what}: {text}")))
             });
@@ -296,29 +296,27 @@ fn types_20231018(types: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result
 #[component(variant)]
 enum Error {
     #[component(name = "invalid-url")]
-    InvalidUrl(String),
+    Url(String),
     #[component(name = "timeout-error")]
-    TimeoutError(String),
+    Timeout(String),
     #[component(name = "protocol-error")]
-    ProtocolError(String),
+    Protocol(String),
     #[component(name = "unexpected-error")]
-    UnexpectedError(String),
+    Unexpected(String),
 }
 
 impl From<ErrorCode> for Error {
     fn from(code: ErrorCode) -> Self {
         let text = code.to_string();
         match code {
-            ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestUriTooLong => {
-                Self::InvalidUrl(text)
-            }
+            ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestUriTooLong => Self::Url(text),
             ErrorCode::DnsTimeout
             | ErrorCode::ConnectionTimeout
             | ErrorCode::ConnectionReadTimeout
             | ErrorCode::ConnectionWriteTimeout
-            | ErrorCode::HttpResponseTimeout => Self::TimeoutError(text),
-            ErrorCode::HttpProtocolError | ErrorCode::TlsProtocolError => Self::ProtocolError(text),
-            _ => Self::UnexpectedError(text),
+            | ErrorCode::HttpResponseTimeout => Self::Timeout(text),
+            ErrorCode::HttpProtocolError | ErrorCode::TlsProtocolError => Self::Protocol(text),
+            _ => Self::Unexpected(text),
         }
     }
 }
