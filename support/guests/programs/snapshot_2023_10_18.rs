@@ -203,6 +203,31 @@ fn denied(authority: &str) {
     }
 }
 
+fn outgoing(
+    authority: Option<&str>,
+    first_byte_ms: Option<u32>,
+) -> Result<FutureIncomingResponse, Error> {
+    let none = Fields::new(&[]);
+    let scheme = Some(&Scheme::Http);
+    let request = OutgoingRequest::new(&Method::Get, None, scheme, authority, &none);
+    let options = first_byte_ms.map(|ms| RequestOptions {
+        connect_timeout_ms: None,
+        first_byte_timeout_ms: Some(ms),
+        between_bytes_timeout_ms: None,
+    });
+    outgoing_handler::handle(request, options)
+}
+
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::InvalidUrl(_) => "url",
+        Error::TimeoutError(_) => "timeout",
+        Error::ProtocolError(_) => "protocol",
+        Error::UnexpectedError(text) if text.contains("ConnectionRefused") => "refused",
+        Error::UnexpectedError(text) => panic!("{text}"),
+    }
+}
+
 fn io(request: &IncomingRequest) {
     let long = after(60_000_000_000);
     let short = after(1_000_000);

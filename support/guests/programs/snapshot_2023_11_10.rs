@@ -179,6 +179,31 @@ fn denied(authority: &str) {
     assert!(matches!(result, Err(HttpError::HttpRequestDenied)), "{result:?}");
 }
 
+fn outgoing(
+    authority: Option<&str>,
+    first_byte_ms: Option<u32>,
+) -> Result<FutureIncomingResponse, HttpError> {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).expect("it is a scheme");
+    request.set_authority(authority).expect("it is an authority");
+    let options = first_byte_ms.map(|ms| {
+        let options = RequestOptions::new();
+        options.set_first_byte_timeout_ms(Some(ms.into())).expect("it is kept");
+        options
+    });
+    outgoing_handler::handle(request, options)
+}
+
+fn kind(error: &HttpError) -> &'static str {
+    match error {
+        HttpError::HttpRequestUriInvalid => "url",
+        HttpError::ConnectionReadTimeout => "timeout",
+        HttpError::HttpProtocolError => "protocol",
+        HttpError::ConnectionRefused => "refused",
+        other => panic!("{other:?}"),
+    }
+}
+
 fn io(request: &IncomingRequest) {
     let long = after(60_000_000_000);
     let short = after(1_000_000);

@@ -229,6 +229,37 @@ async fn requests_go_only_to_allowed_hosts() {
 }
 
 #[tokio::test]
+async fn failed_requests_say_why() {
+    for (program, _) in SNAPSHOTS {
+        // Nobody listens there any more.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        is_ok(program, &[format!("http://{address}")], &format!("/refused?to={address}")).await;
+
+        // Connections are made, and nothing comes of them.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        is_ok(program, &[format!("http://{address}")], &format!("/slow?to={address}")).await;
+
+        let garbage = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = garbage.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = garbage.accept().unwrap();
+            let mut buffer = [0; 1024];
+            let count = stream.read(&mut buffer).unwrap();
+            stream.write_all(b"this is not HTTP\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&buffer[..count]).into_owned()
+        });
+        is_ok(program, &[format!("http://{address}")], &format!("/garbage?to={address}")).await;
+        // No path is the root.
+        let asked = server.join().unwrap();
+        assert!(asked.starts_with("GET / HTTP/1.1\r\n"), "{asked}");
+
+        // Without a host it is a request to the app itself, which has no listener here.
+        is_ok(program, &["http://self".to_owned()], "/itself").await;
+    }
+}
+
+#[tokio::test]
 async fn sockets_go_only_to_allowed_addresses() {
     for (program, _) in SNAPSHOTS {
         let (tcp, udp) = (tcp_echo(), udp_echo());

@@ -44,6 +44,10 @@ impl incoming_handler::Guest for Guest {
             "/read-only" => read_only(),
             "/http" => http(value),
             "/denied" => denied(value),
+            "/refused" => assert_eq!(failure(Some(value), None), "refused"),
+            "/garbage" => assert_eq!(failure(Some(value), None), "protocol"),
+            "/itself" => assert_eq!(failure(None, None), "url"),
+            "/slow" => slow(value),
             "/io" => io(&request),
             "/random" => randomness(),
             "/tcp" => tcp(address(value)),
@@ -342,6 +346,22 @@ fn exchange(future: &FutureIncomingResponse, body: OutgoingBody) {
     let trailers = IncomingBody::finish(body);
     block(&trailers.subscribe());
     no_trailers(&trailers);
+}
+
+/// Why there is no response.
+fn failure(authority: Option<&str>, first_byte_ms: Option<u32>) -> &'static str {
+    let result = outgoing(authority, first_byte_ms).and_then(|future| {
+        block(&future.subscribe());
+        future.get().expect("it is there").expect("it is taken once")
+    });
+    kind(&result.expect_err("there is no response"))
+}
+
+/// Somebody who never answers.
+fn slow(authority: &str) {
+    let before = monotonic_clock::now();
+    assert_eq!(failure(Some(authority), Some(50)), "timeout");
+    assert!(monotonic_clock::now() >= before + 40_000_000);
 }
 
 fn randomness() {
