@@ -8,10 +8,11 @@ use gyre_model::Application;
 use gyre_package::{
     compose,
     load::{self, FileStrategy, LoadError, LoadOptions},
+    registry::{ImageReference, Remote},
 };
 use tempfile::TempDir;
 
-use crate::{config, diagnostics};
+use crate::{cli::FromArgs, config, diagnostics, printer};
 
 /// The name of an application's manifest.
 const MANIFEST: &str = "spin.toml";
@@ -23,6 +24,8 @@ pub(crate) enum Place {
     Manifest(PathBuf),
     /// A component that is the whole application.
     Component(PathBuf),
+    /// An artifact in a registry, and whether that is to be spoken to without TLS.
+    Registry(ImageReference, bool),
 }
 
 impl Place {
@@ -30,8 +33,29 @@ impl Place {
     pub(crate) fn folder(&self) -> Option<&Path> {
         match self {
             Self::Manifest(path) => Some(path.parent().unwrap_or(Path::new(""))),
-            Self::Component(_) => None,
+            Self::Component(_) | Self::Registry(..) => None,
         }
+    }
+}
+
+/// What the arguments of a verb mean.
+pub(crate) fn find_from(args: &FromArgs) -> Result<Place> {
+    if let Some(text) = &args.from_registry {
+        return Ok(Place::Registry(text.parse()?, args.insecure));
+    }
+    match (args.from.as_deref(), find(args.from.as_deref())) {
+        (Some(from), Err(error)) if !from.exists() => {
+            let image = from.to_str().and_then(|text| text.parse::<ImageReference>().ok());
+            let is_file = from.extension().is_some_and(|end| {
+                ["toml", "wasm", "wat"].iter().any(|known| end.eq_ignore_ascii_case(known))
+            });
+            // Every relative path could be a repository of a default registry; only what says more is taken for one.
+            match image.filter(|it| !is_file && (it.is_explicit || it.registry.is_some())) {
+                Some(image) => Ok(Place::Registry(image, args.insecure)),
+                None => Err(error),
+            }
+        }
+        (_, found) => found,
     }
 }
 
@@ -99,15 +123,17 @@ pub(crate) async fn load(place: &Place, how: Loading) -> Result<Loaded> {
             let application = load::from_wasm(path, &downloads).await?;
             Ok(Loaded { application, _files: None })
         }
+        Place::Registry(image, is_insecure) => {
+            let (work, files) = work_folder(how.temp.as_deref())?;
+            let mut application = pull(image, *is_insecure, &cache, &work).await?;
+            if !how.components.is_empty() {
+                load::retain_components(&mut application, &how.components)?;
+            }
+            Ok(Loaded { application, _files: files })
+        }
         Place::Manifest(path) => {
             show_warnings(path);
-            let (work, files) = if let Some(folder) = &how.temp {
-                fs_err::create_dir_all(folder)?;
-                (folder.clone(), None)
-            } else {
-                let folder = tempfile::Builder::new().prefix("gyre-").tempdir()?;
-                (folder.path().to_owned(), Some(folder))
-            };
+            let (work, files) = work_folder(how.temp.as_deref())?;
             let mut options = LoadOptions::new(&work, downloads);
             options.profile = how.profile;
             if how.direct_mounts {
@@ -125,6 +151,39 @@ pub(crate) async fn load(place: &Place, how: Loading) -> Result<Loaded> {
             Ok(Loaded { application, _files: files })
         }
     }
+}
+
+/// The folder for an application's files: the one that is asked for, or a temporary one.
+fn work_folder(temp: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
+    if let Some(folder) = temp {
+        fs_err::create_dir_all(folder)?;
+        return Ok((folder.to_owned(), None));
+    }
+    let folder = tempfile::Builder::new().prefix("gyre-").tempdir()?;
+    Ok((folder.path().to_owned(), Some(folder)))
+}
+
+/// An artifact in a registry, with the user's credentials for it.
+pub(crate) async fn remote(image: &ImageReference, is_insecure: bool) -> Result<Remote> {
+    let (image, credentials) = (image.clone(), config::credentials()?);
+    let found = tokio::task::spawn_blocking(move || Remote::new(&image, is_insecure, &credentials));
+    Ok(found.await??)
+}
+
+async fn pull(
+    image: &ImageReference,
+    is_insecure: bool,
+    cache: &Path,
+    work: &Path,
+) -> Result<Application> {
+    let remote = remote(image, is_insecure).await?;
+    let spinner = printer::spinner("Pulling the application");
+    let pulled = remote.pull(cache, |_| {}).await;
+    spinner.finish_and_clear();
+    let pulled = pulled.with_context(|| format!("cannot pull {image}"))?;
+    let (cache, work) = (cache.to_owned(), work.to_owned());
+    let loaded = tokio::task::spawn_blocking(move || remote.load(&pulled, &cache, &work));
+    loaded.await?.with_context(|| format!("cannot run {image}"))
 }
 
 fn show_warnings(path: &Path) {

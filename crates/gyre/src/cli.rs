@@ -60,6 +60,9 @@ pub(crate) enum Command {
     Revisions(RevisionsArgs),
     /// Let an earlier revision take over again
     Rollback(RollbackArgs),
+    /// Applications in OCI registries
+    #[command(visible_alias = "oci")]
+    Registry(RegistryArgs),
     /// What an application wrote
     Logs(LogsArgs),
     /// An application's variables
@@ -73,9 +76,16 @@ pub(crate) enum Command {
 /// Where a verb finds its application.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FromArgs {
-    /// The application: a spin.toml, a folder that has one, or a component (.wasm, .wat)
+    /// The application: a spin.toml, a folder that has one, a component (.wasm, .wat), or a reference to an
+    /// artifact in a registry
     #[arg(short = 'f', long = "from", alias = "file", alias = "from-file", value_name = "APP")]
     pub(crate) from: Option<PathBuf>,
+    /// The application: a reference to an artifact in a registry
+    #[arg(long, value_name = "REF", conflicts_with = "from")]
+    pub(crate) from_registry: Option<String>,
+    /// Speak to the registry without TLS
+    #[arg(short = 'k', long)]
+    pub(crate) insecure: bool,
     /// The build profile
     #[arg(long)]
     pub(crate) profile: Option<String>,
@@ -316,6 +326,82 @@ pub(crate) struct LoginArgs {
     pub(crate) status: bool,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegistryArgs {
+    #[command(subcommand)]
+    pub(crate) command: RegistryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// Push an application
+    Push(RegistryPushArgs),
+    /// Pull an application into the cache
+    Pull(RegistryPullArgs),
+    /// Keep a name and a password for a registry
+    Login(RegistryLoginArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegistryPushArgs {
+    /// The application: a spin.toml, or a folder that has one
+    #[arg(short = 'f', long = "from", alias = "file", value_name = "APP")]
+    pub(crate) from: Option<PathBuf>,
+    /// The build profile
+    #[arg(long)]
+    pub(crate) profile: Option<String>,
+    /// Speak to the registry without TLS
+    #[arg(short = 'k', long)]
+    pub(crate) insecure: bool,
+    /// Compose components with their dependencies first
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    pub(crate) compose: bool,
+    /// Build it first
+    #[arg(long, env = "SPIN_ALWAYS_BUILD", hide_env = true)]
+    pub(crate) build: bool,
+    /// The folder for downloaded and composed components
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// An annotation of the artifact's manifest
+    #[arg(long = "annotation", value_name = "NAME=VALUE", value_parser = key_value)]
+    pub(crate) annotations: Vec<(String, String)>,
+    /// Files go into one archive for each component
+    #[arg(long, env = "SPIN_OCI_ARCHIVE_LAYERS", hide = true, hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) archive_layers: bool,
+    /// Where it goes: [REGISTRY/]REPOSITORY[:TAG]
+    #[arg(value_name = "REFERENCE")]
+    pub(crate) reference: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegistryPullArgs {
+    /// Speak to the registry without TLS
+    #[arg(short = 'k', long)]
+    pub(crate) insecure: bool,
+    /// The folder for downloads
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// What is pulled: [REGISTRY/]REPOSITORY[:TAG][@DIGEST]
+    #[arg(value_name = "REFERENCE")]
+    pub(crate) reference: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegistryLoginArgs {
+    /// The user's name
+    #[arg(short, long)]
+    pub(crate) username: Option<String>,
+    /// The password
+    #[arg(short, long)]
+    pub(crate) password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, conflicts_with = "password")]
+    pub(crate) password_stdin: bool,
+    /// The registry's host
+    #[arg(value_name = "SERVER")]
+    pub(crate) server: String,
 }
 
 #[derive(Debug, Args)]

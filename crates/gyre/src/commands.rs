@@ -7,6 +7,7 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod quickstart;
+pub(crate) mod registry;
 pub(crate) mod revisions;
 pub(crate) mod server;
 pub(crate) mod up;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use gyre_package::registry::CredentialStore;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::ServerUrlArgs;
@@ -45,6 +46,17 @@ fn folder(variable: &str, below_home: &str) -> Result<PathBuf> {
         Some(home) => Ok(PathBuf::from(home).join(below_home).join("gyre")),
         None => bail!("neither {variable} nor HOME is set: there is no place to keep files"),
     }
+}
+
+/// The user's credentials for registries: Spin's file and Docker's.
+pub(crate) fn credentials() -> Result<CredentialStore> {
+    let folder = config_folder()?;
+    let spin = folder.with_file_name("fermyon").join("registry-auth.json");
+    let docker = match std::env::var_os("DOCKER_CONFIG").filter(|path| !path.is_empty()) {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".docker"),
+    };
+    Ok(CredentialStore::new(spin, docker.join("config.json")))
 }
 
 fn sign_in_path() -> Result<PathBuf> {

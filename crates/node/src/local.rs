@@ -182,6 +182,11 @@ impl LocalNode {
                 .with_key_value(DEFAULT, store)
                 .with_database(DEFAULT, database),
             env: config.env,
+            oci_image_digest: application
+                .locked
+                .metadata
+                .get(gyre_package::registry::DIGEST_KEY)
+                .and_then(|digest| digest.as_str()?.parse().ok()),
             allow_transient_write: config.allow_transient_write,
             self_origin: Some(SelfOrigin {
                 scheme: scheme.parse().expect("it is http or https"),

@@ -90,11 +90,13 @@ impl Data {
 }
 
 /// How to pack.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PackOptions {
     /// Files go into one archive per component rather than into a layer each. Without it that is done only where
     /// there would be more layers than registries take ([`limits::PACKED_LAYERS`]).
     pub archives: bool,
+    /// Annotations of the manifest, over those that the application itself gives.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Why an application cannot be packed.
@@ -164,7 +166,7 @@ pub fn pack_with(app: &Application, options: PackOptions) -> Result<Packed, Pack
         packing = Packing::new(app, true);
         packing.run()?;
     }
-    packing.finish()
+    packing.finish(options.annotations)
 }
 
 struct Packing<'a> {
@@ -190,6 +192,7 @@ impl<'a> Packing<'a> {
     fn new(app: &'a Application, archives: bool) -> Self {
         let mut locked = app.locked.clone();
         locked.metadata.shift_remove("origin");
+        locked.metadata.shift_remove(crate::registry::DIGEST_KEY);
         Self {
             app,
             archives,
@@ -306,7 +309,7 @@ impl<'a> Packing<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Packed, PackError> {
+    fn finish(mut self, over: BTreeMap<String, String>) -> Result<Packed, PackError> {
         let locked = serde_json::to_vec(&self.locked).expect("a locked app serialises");
         ensure_within(locked.len() as u64, limits::LOCKED_APP_BYTES, "bytes in its locked app")?;
         let digest = Digest::of(&locked);
@@ -320,7 +323,9 @@ impl<'a> Packing<'a> {
         ensure_within(layers.len() as u64, limits::LAYERS as u64, "layers")?;
         let total = self.blobs.iter().map(|blob| blob.size).sum();
         ensure_within(total, limits::ARTIFACT_BYTES, "bytes")?;
-        let manifest = Manifest::new(config, layers, annotations(&self.locked, &self.app.settings));
+        let mut annotations = annotations(&self.locked, &self.app.settings);
+        annotations.extend(over);
+        let manifest = Manifest::new(config, layers, annotations);
         let manifest = manifest.to_bytes();
         let digest = Digest::of(&manifest);
         Ok(Packed { manifest, digest, blobs: self.blobs, locked: self.locked })

@@ -12,6 +12,7 @@ use reqwest::{RequestBuilder, Response};
 use url::Url;
 
 mod auth;
+mod credentials;
 #[cfg(test)]
 pub(crate) mod double;
 mod error;
@@ -19,15 +20,19 @@ mod progress;
 mod pull;
 mod push;
 mod reference;
+mod remote;
 mod resolve;
 #[cfg(test)]
 mod tests;
 
 use auth::Auth;
+pub use credentials::{CredentialStore, Credentials, CredentialsError};
 pub use error::Error;
 pub use progress::{Progress, Step};
 pub use pull::Pulled;
 pub use reference::{ImageReference, ParseReferenceError, Reference, is_repository, is_tag};
+use remote::is_docker_hub;
+pub use remote::{DIGEST_KEY, ORIGIN_SCHEME, Remote, RemoteError, client_of};
 pub use resolve::LoopbackResolver;
 
 /// Blobs under way at once.
@@ -69,6 +74,27 @@ impl Client {
     /// As [`new`](Self::new).
     pub fn with_password(base: Url, user: String, password: Secret<String>) -> Result<Self, Error> {
         Self::with_auth(base, Auth::password(user, password))
+    }
+
+    /// A client with an identity token, which the registry's token endpoint takes in place of a password.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_identity(base: Url, token: Secret<String>) -> Result<Self, Error> {
+        Self::with_auth(base, Auth::identity(token))
+    }
+
+    /// Checks that the registry is there and takes the credentials.
+    ///
+    /// # Errors
+    /// It does not, or there is none.
+    pub async fn check(&self) -> Result<(), Error> {
+        let url = self.base.join("/v2/").map_err(|_| Error::BadUrl(self.base.to_string()))?;
+        let response = self.send(&Scope::NONE, &url, || Ok(self.http.get(url.clone()))).await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(Error::from_response("API of version 2", response).await)
     }
 
     fn with_auth(base: Url, auth: Auth) -> Result<Self, Error> {
@@ -138,7 +164,13 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// Nothing but to be known.
+    const NONE: Scope<'static> = Scope { repository: "", actions: "" };
+
     fn text(&self) -> String {
+        if self.repository.is_empty() {
+            return String::new();
+        }
         format!("repository:{}:{}", self.repository, self.actions)
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn run(args: BuildArgs) -> Result<ExitCode> {
 
 /// Builds an application. The exit code of the command that failed, if one did.
 pub(crate) fn build(from: &FromArgs, only: &[String]) -> Result<Option<ExitCode>> {
-    let Place::Manifest(path) = application::find(from.from.as_deref())? else {
+    let Place::Manifest(path) = application::find_from(from)? else {
         bail!("a component cannot be built without its application's manifest");
     };
     let manifest = application::read_manifest(&path)?;

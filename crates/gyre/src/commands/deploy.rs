@@ -52,7 +52,7 @@ pub(crate) fn run(args: DeployArgs) -> Result<ExitCode> {
         return Ok(code);
     }
     runtime()?.block_on(async {
-        let place = application::find(args.from.from.as_deref())?;
+        let place = application::find_from(&args.from)?;
         let profile = args.from.profile.clone();
         let loaded = application::load(&place, Loading { profile, ..Loading::default() }).await?;
         let client = client(&args.server).await?;

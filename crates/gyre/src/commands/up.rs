@@ -40,7 +40,7 @@ pub(crate) fn run(args: UpArgs) -> Result<ExitCode> {
 }
 
 async fn serve(args: UpArgs) -> Result<ExitCode> {
-    let place = application::find(args.from.from.as_deref())?;
+    let place = application::find_from(&args.from)?;
     let loaded = application::load(
         &place,
         Loading {

@@ -102,7 +102,7 @@ async fn many_files_go_into_an_archive_whose_path_back_is_the_same() {
 async fn files_that_shrink_unbelievably_are_archived_as_they_are() {
     let folder = Folder::of_one("files = [\"zeros\"]").write("app/zeros", vec![0; 4 << 20]);
     let app = folder.load().await.unwrap();
-    let packed = pack_with(&app, PackOptions { archives: true }).unwrap();
+    let packed = pack_with(&app, PackOptions { archives: true, ..PackOptions::default() }).unwrap();
     assert!(packed.blobs[1].size > 4 << 20);
     let blobs = store(&packed, &folder.path("blobs"));
     let back = artifact::load(&packed.manifest, &blobs, &folder.path("apps")).unwrap();
@@ -251,7 +251,7 @@ proptest! {
             .unwrap();
         app.settings = random.settings.clone();
 
-        let packed = pack_with(&app, PackOptions { archives: random.archives }).unwrap();
+        let packed = pack_with(&app, PackOptions { archives: random.archives, ..PackOptions::default() }).unwrap();
         let digests: BTreeSet<_> = packed.blobs.iter().map(|blob| blob.digest).collect();
         prop_assert_eq!(digests.len(), packed.blobs.len(), "each blob comes once");
 
@@ -268,7 +268,7 @@ proptest! {
             };
             prop_assert_eq!(&found, files);
         }
-        let again = pack_with(&back, PackOptions { archives: random.archives }).unwrap();
+        let again = pack_with(&back, PackOptions { archives: random.archives, ..PackOptions::default() }).unwrap();
         prop_assert_eq!(again.digest, packed.digest);
     }
 }

@@ -28,6 +28,8 @@ enum Credentials {
     None,
     Token(Secret<String>),
     Password(String, Secret<String>),
+    /// Good at token endpoints only.
+    Identity(Secret<String>),
 }
 
 /// `WWW-Authenticate: Bearer realm="…",service="…",scope="…"`.
@@ -47,6 +49,10 @@ impl Auth {
         Self::new(Credentials::Password(user, password))
     }
 
+    pub(super) fn identity(token: Secret<String>) -> Self {
+        Self::new(Credentials::Identity(token))
+    }
+
     fn new(credentials: Credentials) -> Self {
         Self { credentials, fetched: Mutex::default() }
     }
@@ -61,7 +67,7 @@ impl Auth {
             (None, Credentials::Password(user, password)) => {
                 request.basic_auth(user, Some(password.expose()))
             }
-            (None, Credentials::None) => request,
+            (None, Credentials::None | Credentials::Identity(_)) => request,
         }
     }
 
@@ -85,12 +91,24 @@ impl Auth {
             return Ok(false);
         }
         let asked = challenge.scope.unwrap_or_else(|| scope.text());
-        let mut request = http.get(realm.clone()).query(&[("scope", &asked)]);
-        if let Some(service) = &challenge.service {
-            request = request.query(&[("service", service)]);
+        let mut fields: Vec<(&str, &str)> = Vec::new();
+        if !asked.is_empty() {
+            fields.push(("scope", &asked));
         }
+        if let Some(service) = &challenge.service {
+            fields.push(("service", service));
+        }
+        let mut request = http.get(realm.clone()).query(&fields);
         request = match &self.credentials {
             Credentials::None => request,
+            Credentials::Identity(token) => {
+                fields.extend([
+                    ("grant_type", "refresh_token"),
+                    ("refresh_token", token.expose()),
+                    ("client_id", TOKEN_USER),
+                ]);
+                http.post(realm.clone()).form(&fields)
+            }
             Credentials::Token(token) => request.basic_auth(TOKEN_USER, Some(token.expose())),
             Credentials::Password(user, password) => {
                 request.basic_auth(user, Some(password.expose()))
