@@ -319,8 +319,8 @@ impl App {
 
     /// The response, if it is one that may be sent.
     fn check(&self, answer: Answer) -> Result<Response<WasiBody>, Failure> {
-        let response = answer
-            .map_err(|code| Failure::of_guest(format!("the guest answered with {code:?}")))?;
+        let response =
+            answer.map_err(|code| Failure::of_guest(format!("the guest answered with {code}")))?;
         match self.context.limits.response_headers {
             Some(limit) if response.headers().len() > limit => Err(Failure::of_guest(format!(
                 "response_headers limit of {limit} reached: the guest set {}",

@@ -4,13 +4,13 @@ use std::{
     fmt,
     sync::{
         Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use http::Response;
-use wasmtime_wasi_http::p2::{bindings::http::types::ErrorCode, body::HyperOutgoingBody};
+use wasmtime_wasi_http::WasiBody;
 
 /// Up to here a call's processor time is what the clock on the wall says of its polls, which is cheap to ask.
 /// From here on the thread's own processor time counts, so that a call is not charged for others' use of the core.
@@ -23,6 +23,8 @@ pub(crate) enum Stop {
     Cpu(Duration),
     /// Its response's head did not come in time.
     FirstByte(Duration),
+    /// Its response's head did not come within the time that an instance has for a request.
+    Request(Duration),
     /// Its response's end did not come in time.
     Total(Duration),
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Stop {
         match self {
             Self::Cpu(limit) => write!(f, "cpu_time limit of {limit:?} reached"),
             Self::FirstByte(limit) => write!(f, "first_byte_time limit of {limit:?} reached"),
+            Self::Request(limit) => write!(f, "request timeout of {limit:?} reached"),
             Self::Total(limit) => write!(f, "total_time limit of {limit:?} reached"),
         }
     }
@@ -58,8 +61,8 @@ impl fmt::Display for Denied {
     }
 }
 
-/// What a guest answers: a response, or why there is none.
-pub(crate) type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
+/// What a guest answers: a response, or the name of the error code that it gave instead.
+pub(crate) type Answer = Result<Response<WasiBody>, String>;
 
 /// Shared by the future that runs the guest and the state within its store. Both are on one thread at a time.
 pub(crate) struct CallState {
@@ -68,6 +71,10 @@ pub(crate) struct CallState {
     used: AtomicU64,
     /// When the poll under way began: by the clock that [`Self::counts_thread_time`] says.
     poll_began: AtomicU64,
+    /// Requests besides the first that its processor time is for.
+    others: AtomicU32,
+    /// What there is for the response's head, beside the app's limits.
+    request_time: OnceLock<Duration>,
     stopped: OnceLock<Stop>,
     denied: OnceLock<Denied>,
     answer: Mutex<Option<Answer>>,
@@ -79,6 +86,8 @@ impl CallState {
             begin: Instant::now(),
             used: AtomicU64::new(0),
             poll_began: AtomicU64::new(0),
+            others: AtomicU32::new(0),
+            request_time: OnceLock::new(),
             stopped: OnceLock::new(),
             denied: OnceLock::new(),
             answer: Mutex::new(None),
@@ -123,6 +132,26 @@ impl CallState {
     pub(crate) fn cpu_time_within(&self) -> Duration {
         let since = self.now().saturating_sub(self.poll_began.load(Ordering::Relaxed));
         Duration::from_nanos(self.used.load(Ordering::Relaxed).saturating_add(since))
+    }
+
+    /// One more request is served for the same processor time.
+    pub(crate) fn allow_one_more(&self) {
+        self.others.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What those that it is for may use up together, where one may use up `limit`.
+    pub(crate) fn allowance(&self, limit: Duration) -> Duration {
+        limit.saturating_mul(self.others.load(Ordering::Relaxed).saturating_add(1))
+    }
+
+    /// Limits the time until the response's head, once.
+    pub(crate) fn set_request_time(&self, limit: Duration) {
+        let _ = self.request_time.set(limit);
+    }
+
+    /// The limit of the time until the response's head, beside the app's.
+    pub(crate) fn request_time(&self) -> Option<Duration> {
+        self.request_time.get().copied()
     }
 
     /// Notes why the guest is stopped. The first reason counts.

@@ -54,6 +54,8 @@ impl AppShared {
 /// asks for something.
 pub(crate) struct State {
     http: http_out::Hooks,
+    /// Sockets that were opened.
+    sockets: Option<sockets::Used>,
     /// Databases that are open.
     databases: usize,
 }
@@ -65,7 +67,7 @@ impl State {
         call: CallContext,
     ) -> Self {
         let origin = Origin { app: app.clone(), component: component.clone(), call };
-        Self { http: http_out::Hooks::new(origin), databases: 0 }
+        Self { http: http_out::Hooks::new(origin), sockets: None, databases: 0 }
     }
 
     /// How `wasi:http` sends requests.
@@ -74,8 +76,18 @@ impl State {
     }
 
     /// Sets which sockets the guest may use. Names are not looked up for guests (Spin does not, either).
-    pub(crate) fn configure_wasi(&self, wasi: &mut WasiCtxBuilder) {
-        sockets::configure(self.http.origin(), wasi);
+    pub(crate) fn configure_wasi(&mut self, wasi: &mut WasiCtxBuilder) {
+        self.sockets = Some(sockets::configure(self.http.origin(), wasi));
+    }
+
+    /// Whether the guest opened sockets, whose permits are free only when the instance ends.
+    pub(crate) fn holds_sockets(&self) -> bool {
+        self.sockets.as_ref().is_some_and(sockets::Used::holds_any)
+    }
+
+    /// From now on it is that call which asks.
+    pub(crate) fn serve(&mut self, call: CallContext) {
+        self.http.origin_mut().call = call;
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     cache::Cache,
     capability,
     compile::Compilation,
+    handler::{Budget, INSTANCE_SWEEP},
     host::{self, HostState},
     idle::{self, LoadedApps},
     limiter,
@@ -131,6 +132,8 @@ pub struct Runtime {
     concurrent: OnceLock<Host>,
     config: RuntimeConfig,
     pub(crate) compilation: Compilation,
+    /// Instances that answer several requests.
+    reusable: Arc<Budget>,
     pub(crate) loaded: LoadedApps,
     /// Epochs since the start: the time as far as idle apps are concerned.
     ticks: AtomicU64,
@@ -150,6 +153,7 @@ impl Runtime {
         let runtime = Arc::new(Self {
             plain,
             concurrent: OnceLock::new(),
+            reusable: Budget::new(config.instances),
             compilation,
             loaded: LoadedApps::new(idle_time, config.max_loaded.max(1)),
             config,
@@ -174,6 +178,11 @@ impl Runtime {
         // Two that come at once make two, of which one is kept.
         let host = Host::new(abi, &self.config)?;
         Ok(self.concurrent.get_or_init(|| host))
+    }
+
+    /// What instances share that answer several requests.
+    pub(crate) fn reusable(&self) -> &Arc<Budget> {
+        &self.reusable
     }
 
     /// Whether compiled code outlives its being loaded.
@@ -226,7 +235,8 @@ fn start(abi: Abi, config: &RuntimeConfig) -> wasmtime::Result<Engine> {
     plain.async_stack_zeroing(config.clears_stacks);
     if config.is_pooling {
         let mut pooled = plain.clone();
-        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config.instances)));
+        pooled
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(abi, config.instances)));
         match Engine::new(&pooled) {
             Ok(engine) => return Ok(engine),
             // Small machines and emulators do not give out that much address space.
@@ -241,14 +251,16 @@ fn start(abi: Abi, config: &RuntimeConfig) -> wasmtime::Result<Engine> {
 ///
 /// With the page map at hand only pages that were written are copied back, so much can be kept; without it all that
 /// is kept is copied each time, so little should be.
-fn pool(instances: u32) -> PoolingAllocationConfig {
+fn pool(abi: Abi, instances: u32) -> PoolingAllocationConfig {
+    // Each task of a guest that waits within a call keeps one, beside the one on which the next call runs.
+    let stacks = if abi == Abi::Async { 4 } else { 1 };
     let has_pagemap = PoolingAllocationConfig::is_pagemap_scan_available();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(4).max(limiter::CORE_INSTANCES))
         .total_memories(instances.max(limiter::MEMORIES))
         .total_tables(instances.saturating_mul(2).max(limiter::TABLES))
-        .total_stacks(instances)
+        .total_stacks(instances.saturating_mul(stacks))
         .max_component_instance_size(10 << 20)
         .max_core_instance_size(10 << 20)
         .max_core_instances_per_component(limiter::CORE_INSTANCES)
@@ -273,6 +285,9 @@ fn start_threads(runtime: &Arc<Runtime>) -> std::io::Result<()> {
             host.engine.increment_epoch();
         }
         runtime.ticks.fetch_add(1, Ordering::Relaxed);
+    })?;
+    every(INSTANCE_SWEEP, "idle-instances", Arc::downgrade(runtime), |runtime| {
+        runtime.reusable.sweep();
     })?;
     // Apart from the clock, which unmapping an app's code would hold up.
     every(idle::SWEEP, "idle-apps", Arc::downgrade(runtime), |runtime| {

@@ -3,10 +3,11 @@
 use http::StatusCode;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
-use crate::call::CallState;
+use crate::call::{CallState, Stop};
 
 /// How a guest's run ended when it did not end well.
-#[derive(Debug)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     /// For the app's log: one line, then the guest's backtrace where there is one.
@@ -25,13 +26,17 @@ impl Failure {
 
     /// Of an error of the engine.
     pub(crate) fn of(error: &wasmtime::Error, call: &CallState) -> Self {
+        // Of an instance that others used, too.
+        if let Some(failure) = error.downcast_ref::<Self>() {
+            return failure.clone();
+        }
         if error.is::<PoolConcurrencyLimitError>() {
             let reason = "the node has no instance left for this request";
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, reason);
         }
         if let Some(stop) = call.stopped() {
             let reason = format!("the guest was stopped: {stop}{}", backtrace(error));
-            return Self::new(StatusCode::GATEWAY_TIMEOUT, reason);
+            return Self::new(status_of(stop), reason);
         }
         let cause = cause(error);
         let reason = match call.denied() {
@@ -44,7 +49,16 @@ impl Failure {
     /// Of a limit in time that was noticed while the guest waited.
     pub(crate) fn late(call: &CallState) -> Self {
         let reason = call.stopped().map_or_else(|| "too late".to_owned(), ToString::to_string);
-        Self::new(StatusCode::GATEWAY_TIMEOUT, format!("the guest was stopped: {reason}"))
+        let status = call.stopped().map_or(StatusCode::GATEWAY_TIMEOUT, status_of);
+        Self::new(status, format!("the guest was stopped: {reason}"))
+    }
+}
+
+fn status_of(stop: &Stop) -> StatusCode {
+    match stop {
+        // As Spin answers.
+        Stop::Request(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 

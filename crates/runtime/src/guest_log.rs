@@ -14,15 +14,21 @@ const WRITE_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub(crate) struct GuestStream(Arc<Shared>);
 
+#[derive(Default)]
+struct Line {
+    /// Whose lines they are.
+    request: Option<RequestId>,
+    begun: Vec<u8>,
+}
+
 struct Shared {
     log: Arc<dyn LogSink>,
     component: Arc<str>,
-    request: Option<RequestId>,
     stream: LogStream,
     /// The longest line, where the log wants lines.
     max_line: Option<usize>,
     /// The line that has not ended yet.
-    line: Mutex<Vec<u8>>,
+    line: Mutex<Line>,
 }
 
 impl GuestStream {
@@ -39,18 +45,25 @@ impl GuestStream {
         Self(Arc::new(Shared {
             log: log.clone(),
             component: component.clone(),
-            request,
             stream,
             max_line,
-            line: Mutex::default(),
+            line: Mutex::new(Line { request, begun: Vec::new() }),
         }))
+    }
+
+    /// From now on what is written belongs to that request. A line that has begun is ended.
+    pub(crate) fn write_for(&self, request: Option<RequestId>) {
+        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.end(&mut line);
+        line.request = request;
     }
 }
 
 impl Shared {
     fn write(&self, bytes: Bytes) {
-        let Some(max) = self.max_line else { return self.entry(bytes) };
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let Line { request, begun: line } = &mut *line;
+        let Some(max) = self.max_line else { return self.entry(*request, bytes) };
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, is_end) = match piece.strip_suffix(b"\n") {
                 Some(text) => (text.strip_suffix(b"\r").unwrap_or(text), true),
@@ -59,19 +72,26 @@ impl Shared {
             line.extend_from_slice(text);
             while line.len() > max {
                 let rest = line.split_off(max);
-                self.entry(std::mem::replace(&mut *line, rest).into());
+                self.entry(*request, std::mem::replace(line, rest).into());
             }
             if is_end {
-                self.entry(std::mem::take(&mut *line).into());
+                self.entry(*request, std::mem::take(line).into());
             }
         }
     }
 
-    fn entry(&self, bytes: Bytes) {
+    /// Writes the line that has begun, if one has.
+    fn end(&self, line: &mut Line) {
+        if !line.begun.is_empty() {
+            self.entry(line.request, std::mem::take(&mut line.begun).into());
+        }
+    }
+
+    fn entry(&self, request: Option<RequestId>, bytes: Bytes) {
         self.log.write(LogEntry {
             time: Clock::System.now(),
             component: self.component.clone(),
-            request: self.request,
+            request,
             stream: self.stream,
             bytes,
         });
@@ -80,10 +100,8 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let line = std::mem::take(self.line.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if !line.is_empty() {
-            self.entry(line.into());
-        }
+        let mut line = std::mem::take(self.line.get_mut().unwrap_or_else(PoisonError::into_inner));
+        self.end(&mut line);
     }
 }
 

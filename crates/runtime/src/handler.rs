@@ -5,17 +5,28 @@
 
 mod snapshots;
 mod wasi02;
+mod wasi03;
 
 use std::sync::Arc;
 
 use http::Request;
-use wasmtime::{Store, component::InstancePre};
+use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::{
     WasiBody,
     p2::bindings::{ProxyPre, http::types::Scheme},
 };
 
-use crate::{call::CallState, host::HostState, run::Guest};
+pub(crate) use wasi03::{Budget, SWEEP as INSTANCE_SWEEP};
+
+use self::wasi03::Reusable;
+use crate::{
+    app::App,
+    call::CallState,
+    host::{CallContext, HostState},
+    loaded::LoadedComponent,
+    reuse::ReuseConfig,
+    run::{self, Guest},
+};
 
 /// How a component is called for a request.
 pub(crate) enum Handler {
@@ -23,6 +34,8 @@ pub(crate) enum Handler {
     Wasi02(ProxyPre<HostState>),
     /// That of a release candidate of 0.2: a fresh instance for each request.
     Snapshot(snapshots::SnapshotPre),
+    /// `wasi:http/handler` 0.3: an instance answers many.
+    Wasi03(Box<Reusable>),
 }
 
 /// Why a component cannot be called for a request.
@@ -46,12 +59,23 @@ pub(crate) enum HandlerError {
 }
 
 /// The handlers that a component may export, as people are told.
-const NAMES: [&str; 3] =
-    ["wasi:http/incoming-handler@0.2.x", snapshots::NAMES[0], snapshots::NAMES[1]];
+const NAMES: [&str; 5] = [
+    "wasi:http/incoming-handler@0.2.x",
+    snapshots::NAMES[0],
+    snapshots::NAMES[1],
+    "wasi:http/handler@0.3.0-rc-2026-03-15",
+    "wasi:http/handler@0.3.x",
+];
 
 impl Handler {
     /// The handler that a component exports: exactly one.
-    pub(crate) fn of(pre: &InstancePre<HostState>) -> Result<Self, HandlerError> {
+    ///
+    /// `reuse` and `budget` are for those of which an instance may answer several requests.
+    pub(crate) fn of(
+        pre: &InstancePre<HostState>,
+        reuse: ReuseConfig,
+        budget: &Arc<Budget>,
+    ) -> Result<Self, HandlerError> {
         let component = pre.component();
         let ty = component.component_type();
         let exports = ty.exports(component.engine()).map(|(name, _)| name.to_owned());
@@ -60,13 +84,17 @@ impl Handler {
             return Err(if handlers.is_empty() {
                 HandlerError::None
             } else {
-                HandlerError::Several(handlers)
+                HandlerError::Several(handlers.iter().map(|name| published(name)).collect())
             });
         };
         let shape = |error: wasmtime::Error| HandlerError::Shape(format!("{error:#}"));
         if snapshots::snapshot(handler).is_some() {
             let pre = snapshots::SnapshotPre::new(pre.clone(), handler).map_err(shape)?;
             return Ok(Self::Snapshot(pre));
+        }
+        if is_wasi03(handler) {
+            let reusable = Reusable::new(pre.clone(), reuse, budget).map_err(shape)?;
+            return Ok(Self::Wasi03(Box::new(reusable)));
         }
         Ok(Self::Wasi02(ProxyPre::new(pre.clone()).map_err(shape)?))
     }
@@ -76,20 +104,29 @@ impl Handler {
         match self {
             Self::Wasi02(pre) => pre.instance_pre(),
             Self::Snapshot(pre) => pre.instance_pre(),
+            Self::Wasi03(reusable) => reusable.instance_pre(),
         }
     }
 
-    /// A guest that is to answer a request. What it answers goes into `call`.
+    /// A guest that is to answer a request. What it answers goes into its [`CallState`].
     pub(crate) fn answer(
         &self,
-        store: Store<HostState>,
+        app: &Arc<App>,
+        component: &LoadedComponent,
+        call: CallContext,
         request: Request<WasiBody>,
         scheme: Scheme,
-        call: Arc<CallState>,
+        state: &Arc<CallState>,
     ) -> Guest {
+        let fresh = || run::store(app, component, call, state);
         match self {
-            Self::Wasi02(pre) => wasi02::answer(pre.clone(), store, request, scheme, call),
-            Self::Snapshot(pre) => snapshots::answer(pre.clone(), store, request, scheme, call),
+            Self::Wasi02(pre) => {
+                wasi02::answer(pre.clone(), fresh(), request, scheme, state.clone())
+            }
+            Self::Snapshot(pre) => {
+                snapshots::answer(pre.clone(), fresh(), request, scheme, state.clone())
+            }
+            Self::Wasi03(reusable) => reusable.answer(app, component, call, request, scheme, state),
         }
     }
 }
@@ -97,5 +134,20 @@ impl Handler {
 /// Whether an export of that name is a handler that is known here.
 fn is_handler(name: &str) -> bool {
     let patch = name.strip_prefix("wasi:http/incoming-handler@0.2.");
-    patch.is_some_and(|patch| !patch.contains('-')) || snapshots::snapshot(name).is_some()
+    patch.is_some_and(|patch| !patch.contains('-'))
+        || snapshots::snapshot(name).is_some()
+        || is_wasi03(name)
+}
+
+/// Whether it is 0.3's, or the release candidate as it is adapted.
+fn is_wasi03(name: &str) -> bool {
+    name.strip_prefix("wasi:http/handler@0.3.").is_some_and(|patch| {
+        let (number, build) = patch.split_once('+').unwrap_or((patch, ""));
+        !number.contains('-') && (build.is_empty() || build == "rc-2026-03-15")
+    })
+}
+
+/// The name as the component's author knows it.
+fn published(name: &str) -> String {
+    name.replace("+rc-", "-rc-")
 }

@@ -97,6 +97,22 @@ impl HostState {
         }
     }
 
+    /// From now on the instance serves that call, or several of which that is the common part.
+    pub(crate) fn serve(&mut self, call: CallContext, state: Arc<CallState>) {
+        self.call = call;
+        self.capabilities.serve(call);
+        self.limiter.note_in(state.clone());
+        self.state = state;
+        for stream in [&self.stdout, &self.stderr].into_iter().flatten() {
+            stream.write_for(call.request);
+        }
+    }
+
+    /// Whether the instance holds something that only its end sets free, so that it should not serve on and on.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.capabilities.holds_sockets()
+    }
+
     /// A standard stream of the guest. All handles to it are one stream, so that lines stay whole.
     fn output(&mut self, stream: LogStream) -> GuestStream {
         let place = match stream {

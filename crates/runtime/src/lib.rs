@@ -22,6 +22,7 @@ mod host;
 mod idle;
 mod limiter;
 mod loaded;
+mod reuse;
 mod run;
 mod spec;
 #[cfg(test)]
@@ -37,4 +38,5 @@ pub use capability::{DataGrants, Variables, VariablesProvider};
 pub use compile::{CompileError, CompileEvent, Compiler, compile_child_main};
 pub use engine::{Runtime, RuntimeConfig, RuntimeError};
 pub use loaded::{LoadError, ProbeError};
+pub use reuse::{Range, RangeError, ReuseConfig};
 pub use spec::{AppSource, AppSpec, SelfOrigin};

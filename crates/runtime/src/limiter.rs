@@ -37,6 +37,11 @@ impl MemoryLimiter {
             state,
         }
     }
+
+    /// From now on denials are noted there.
+    pub(crate) fn note_in(&mut self, state: Arc<CallState>) {
+        self.state = state;
+    }
 }
 
 impl ResourceLimiter for MemoryLimiter {

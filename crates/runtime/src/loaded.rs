@@ -204,10 +204,10 @@ fn load_component(
         .linker
         .instantiate_pre(&code)
         .map_err(|source| LoadError::Link { component: id.to_owned(), source: source.into() })?;
-    let handler = Handler::of(&pre).map_err(|source: HandlerError| LoadError::Handler {
-        component: id.to_owned(),
-        source: source.into(),
-    })?;
+    let handler =
+        Handler::of(&pre, spec.reuse, runtime.reusable()).map_err(|source: HandlerError| {
+            LoadError::Handler { component: id.to_owned(), source: source.into() }
+        })?;
     let mut env: Vec<(String, String)> = locked.env.clone().into_iter().collect();
     for (name, value) in &spec.env {
         env.retain(|(each, _)| each != name);

@@ -83,8 +83,7 @@ impl Run {
         scheme: Scheme,
     ) -> Self {
         let state = Arc::new(CallState::new());
-        let store = store(app, component, call, &state);
-        let guest = component.handler.answer(store, request, scheme, state.clone());
+        let guest = component.handler.answer(app, component, call, request, scheme, &state);
         Self::new(app, component, call, pass, state, guest)
     }
 
@@ -162,7 +161,12 @@ impl Run {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
         let limits = &self.app.context().limits;
         let (limit, stop) = match self.phase {
-            Phase::Head => (limits.first_byte_time, Stop::FirstByte as fn(Duration) -> Stop),
+            Phase::Head => match (limits.first_byte_time, self.state.request_time()) {
+                (limit, Some(time)) if limit.is_none_or(|limit| time < limit) => {
+                    (Some(time), Stop::Request as fn(Duration) -> Stop)
+                }
+                (limit, _) => (limit, Stop::FirstByte as fn(Duration) -> Stop),
+            },
             Phase::Body => (limits.total_time, Stop::Total as fn(Duration) -> Stop),
             Phase::Watched => return Poll::Pending,
         };
@@ -277,7 +281,7 @@ impl Drop for Watched {
 }
 
 /// The store of a new instance: its state, and its limits in time and space.
-fn store(
+pub(crate) fn store(
     app: &Arc<App>,
     component: &LoadedComponent,
     call: CallContext,
@@ -294,7 +298,7 @@ fn store(
     store.epoch_deadline_callback(move |store| {
         let state = &store.data().state;
         if let Some(limit) = limit
-            && state.cpu_time_within() > limit
+            && state.cpu_time_within() > state.allowance(limit)
         {
             state.stop(Stop::Cpu(limit));
             return Ok(UpdateDeadline::Interrupt);

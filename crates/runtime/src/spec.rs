@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 use gyre_model::{Application, BoxError, Digest, Limits, LogSink, NullLog};
 
-use crate::capability::{DataGrants, Variables};
+use crate::{
+    ReuseConfig,
+    capability::{DataGrants, Variables},
+};
 
 /// Yields the application when it is first needed, on a thread that may block. Called again after an unload.
 pub type AppSource = Arc<dyn Fn() -> Result<Arc<Application>, BoxError> + Send + Sync>;
@@ -43,6 +46,8 @@ pub struct AppSpec {
     pub self_origin: Option<SelfOrigin>,
     /// Shown by `/.well-known/spin/info`.
     pub oci_image_digest: Option<Digest>,
+    /// How often and how much at once an instance is used whose world allows for it.
+    pub reuse: ReuseConfig,
     /// Whether guests may reach no private, loopback, link-local or otherwise special address.
     pub block_private_networks: bool,
 }
@@ -61,6 +66,7 @@ impl AppSpec {
             allow_transient_write: false,
             self_origin: None,
             oci_image_digest: None,
+            reuse: ReuseConfig::default(),
             block_private_networks: false,
         }
     }

@@ -31,6 +31,9 @@ pub(crate) fn guest(body: &str) -> Vec<u8> {
     wat::parse_str(SHELL.replace(";; BODY", body)).expect("the guest is valid")
 }
 
+/// A component of WASI 0.3 that does what the path's first letter says; each is explained where it is done.
+pub(crate) const GUEST_03: &str = include_str!("testing/guest03.wat");
+
 /// One runtime for all tests: apps share nothing that a test could see.
 pub(crate) fn runtime() -> Arc<Runtime> {
     static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {

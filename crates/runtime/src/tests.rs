@@ -6,3 +6,4 @@ mod limits;
 mod requests;
 mod snapshots;
 mod streaming;
+mod wasi03;

@@ -100,6 +100,10 @@ impl Hooks {
         &self.origin
     }
 
+    pub(crate) fn origin_mut(&mut self) -> &mut Origin {
+        &mut self.origin
+    }
+
     fn permits(&mut self) -> Option<Arc<Semaphore>> {
         let limit = self.origin.app.limits.outbound_per_instance?;
         let made = || Arc::new(Semaphore::new(limit as usize));

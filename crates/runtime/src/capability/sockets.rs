@@ -4,7 +4,7 @@
 use std::{
     future,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use wasmtime_wasi::{WasiCtxBuilder, sockets::SocketAddrUse};
@@ -13,15 +13,29 @@ use super::{Origin, egress::Permit};
 
 /// The permits of an instance's sockets. When one is closed is not known here, so they are kept for as long as
 /// the instance lives.
-type Used = Mutex<Vec<Permit>>;
+#[derive(Clone, Default)]
+pub(super) struct Used(Arc<Mutex<Vec<Permit>>>);
+
+impl Used {
+    /// Whether there are any.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Permit>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Sets which sockets `origin` may use.
-pub(crate) fn configure(origin: &Origin, wasi: &mut WasiCtxBuilder) {
+pub(super) fn configure(origin: &Origin, wasi: &mut WasiCtxBuilder) -> Used {
     let origin = origin.clone();
-    let used = Arc::new(Used::default());
+    let all = Used::default();
+    let used = all.clone();
     wasi.allow_tcp(true).allow_udp(true).socket_addr_check(move |address, purpose| {
         Box::pin(future::ready(allows(&origin, &used, address, purpose)))
     });
+    all
 }
 
 pub(super) fn allows(
@@ -59,7 +73,7 @@ fn may_reach(origin: &Origin, scheme: &str, address: SocketAddr) -> bool {
 
 fn take(origin: &Origin, used: &Used) -> bool {
     let limit = origin.app.limits.outbound_per_instance;
-    let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut used = used.lock();
     let permit = match limit {
         Some(limit) if used.len() >= limit as usize => None,
         _ => origin.app.shared.egress.permit_now(),

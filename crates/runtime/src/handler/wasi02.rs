@@ -48,7 +48,9 @@ pub(super) fn arguments(
 ) -> wasmtime::Result<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>)> {
     let mut view = store.data_mut().http();
     let request = view.new_incoming_request(scheme, request)?;
-    let out = view.new_response_outparam_from_callback(move |answer| call.answer(answer))?;
+    let out = view.new_response_outparam_from_callback(move |answer| {
+        call.answer(answer.map_err(|code| format!("{code:?}")));
+    })?;
     Ok((request, out))
 }
 

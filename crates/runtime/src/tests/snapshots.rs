@@ -20,8 +20,9 @@ use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
 use super::streaming::pipe;
 use crate::{
+    ReuseConfig,
     engine::Abi,
-    handler::Handler,
+    handler::{Budget, Handler},
     testing::{Builder, Got, TestApp, collect, connection, full, get, runtime},
 };
 
@@ -68,7 +69,13 @@ fn every_function_is_linked_on_both_engines() {
             let host = runtime.host(abi).unwrap();
             let component = Component::new(&host.engine, &component).unwrap();
             let pre = host.linker.instantiate_pre(&component).unwrap();
-            assert!(matches!(Handler::of(&pre), Ok(Handler::Snapshot(_))), "{version} {abi:?}");
+            assert!(
+                matches!(
+                    Handler::of(&pre, ReuseConfig::default(), &Budget::new(1)),
+                    Ok(Handler::Snapshot(_))
+                ),
+                "{version} {abi:?}"
+            );
         }
     }
 }
@@ -85,7 +92,8 @@ fn a_handler_of_another_shape_is_refused() {
     let host = runtime.host(Abi::Sync).unwrap();
     let component = Component::new(&host.engine, text).unwrap();
     let pre = host.linker.instantiate_pre(&component).unwrap();
-    let error = Handler::of(&pre).err().unwrap().to_string();
+    let error =
+        Handler::of(&pre, ReuseConfig::default(), &Budget::new(1)).err().unwrap().to_string();
     assert!(error.contains("its handler is not as published"), "{error}");
 }
 
@@ -209,30 +217,6 @@ async fn failures_are_those_of_any_handler() {
         let (got, _) = part(program, &[], "/unfinished").await;
         assert_eq!((got.status, got.text.as_str(), got.is_whole), (200, "begun", false));
     }
-}
-
-#[tokio::test]
-async fn what_the_first_one_cannot_report_traps() {
-    let cases = [
-        ("/invalid-path", "invalid path-with-query supplied"),
-        ("/invalid-method", "invalid method supplied"),
-        ("/invalid-authority", "invalid authority supplied"),
-        ("/invalid-scheme", "invalid scheme supplied"),
-        ("/invalid-status", "invalid status code supplied"),
-        ("/invalid-header", "invalid name or value of a header"),
-        ("/received-headers", "headers that were received cannot be changed"),
-    ];
-    for (path, reason) in cases {
-        let (got, app) = part("snapshot-2023-10-18", &[], path).await;
-        assert_eq!((got.status, got.text.as_str()), (500, ""), "{path}");
-        let log = app.log.host();
-        assert!(log.contains(reason), "{path}: {log}");
-    }
-    // A body that is shorter than was said is cut off.
-    let (got, app) = part("snapshot-2023-10-18", &[], "/short").await;
-    assert_eq!((got.status, got.is_whole), (200, false));
-    let log = app.log.host();
-    assert!(log.contains("HttpResponseBodySize"), "{log}");
 }
 
 #[tokio::test]

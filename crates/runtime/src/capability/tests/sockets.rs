@@ -2,10 +2,13 @@
 
 use wasmtime_wasi::sockets::SocketAddrUse as Use;
 
-use super::{super::sockets::allows, *};
+use super::{
+    super::sockets::{Used, allows},
+    *,
+};
 
 fn ask(origin: &Origin, address: &str, purpose: Use) -> bool {
-    allows(origin, &Mutex::default(), address.parse().unwrap(), purpose)
+    allows(origin, &Used::default(), address.parse().unwrap(), purpose)
 }
 
 #[test]
@@ -78,7 +81,7 @@ fn an_instance_uses_only_as_many_sockets_as_its_limit() {
     });
     let origin = fixture.origin();
     let address = "1.2.3.4:5".parse().unwrap();
-    let (first, second) = (Mutex::default(), Mutex::default());
+    let (first, second) = (Used::default(), Used::default());
     let connect = |used: &_| allows(&origin, used, address, Use::TcpConnect);
     assert!(connect(&first) && connect(&first) && !connect(&first));
     // Another instance of the app finds one place left.

@@ -1,3 +1,0 @@
-module wagi
-
-go 1.24
