@@ -110,7 +110,7 @@ fn what_is_wrong_comes_back_in_one_paragraph() {
     let wasm = dir.path().join("it.wasm");
     for (bytes, reason) in [
         (&b"\0asm\x0d\0\x01\0garbage"[..], "at offset"),
-        (b"\0asm\x01\0\0\0", "core WebAssembly module"),
+        (b"\0asm\x01\0\0\0garbage", "it is no valid WebAssembly"),
     ] {
         fs_err::write(&wasm, bytes).unwrap();
         let error = compile(&wasm, 60, 2 * GIB, dir.path()).unwrap_err();

@@ -228,6 +228,30 @@ fn kind(error: &Error) -> &'static str {
     }
 }
 
+/// What has no other way to fail.
+fn trapping(part: &str, request: &IncomingRequest, out: ResponseOutparam) {
+    let none = Fields::new(&[]);
+    match part {
+        "/invalid-path" => drop(OutgoingRequest::new(&Method::Get, Some("a b"), None, None, &none)),
+        "/invalid-method" => {
+            let method = Method::Other("a b".to_owned());
+            drop(OutgoingRequest::new(&method, None, None, None, &none));
+        }
+        "/invalid-authority" => {
+            drop(OutgoingRequest::new(&Method::Get, None, None, Some("a b"), &none));
+        }
+        "/invalid-scheme" => {
+            let scheme = Scheme::Other("a b".to_owned());
+            drop(OutgoingRequest::new(&Method::Get, None, Some(&scheme), None, &none));
+        }
+        "/invalid-status" => drop(OutgoingResponse::new(7, &none)),
+        "/invalid-header" => none.append("a b", b"1"),
+        "/received-headers" => request.headers().append("a", b"1"),
+        "/short" => whole(out, 200, &[("content-length", "10")], b"abc"),
+        other => panic!("no part {other}"),
+    }
+}
+
 fn io(request: &IncomingRequest) {
     let long = after(60_000_000_000);
     let short = after(1_000_000);

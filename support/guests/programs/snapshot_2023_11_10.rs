@@ -204,6 +204,10 @@ fn kind(error: &HttpError) -> &'static str {
     }
 }
 
+fn trapping(part: &str, _: &IncomingRequest, _: ResponseOutparam) {
+    panic!("no part {part}");
+}
+
 fn io(request: &IncomingRequest) {
     let long = after(60_000_000_000);
     let short = after(1_000_000);

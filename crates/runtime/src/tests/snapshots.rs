@@ -220,6 +220,30 @@ async fn failures_are_those_of_any_handler() {
 }
 
 #[tokio::test]
+async fn what_the_first_one_cannot_report_traps() {
+    let cases = [
+        ("/invalid-path", "invalid path-with-query supplied"),
+        ("/invalid-method", "invalid method supplied"),
+        ("/invalid-authority", "invalid authority supplied"),
+        ("/invalid-scheme", "invalid scheme supplied"),
+        ("/invalid-status", "invalid status code supplied"),
+        ("/invalid-header", "invalid name or value of a header"),
+        ("/received-headers", "headers that were received cannot be changed"),
+    ];
+    for (path, reason) in cases {
+        let (got, app) = part("snapshot-2023-10-18", &[], path).await;
+        assert_eq!((got.status, got.text.as_str()), (500, ""), "{path}");
+        let log = app.log.host();
+        assert!(log.contains(reason), "{path}: {log}");
+    }
+    // A body that is shorter than was said is cut off.
+    let (got, app) = part("snapshot-2023-10-18", &[], "/short").await;
+    assert_eq!((got.status, got.is_whole), (200, false));
+    let log = app.log.host();
+    assert!(log.contains("HttpResponseBodySize"), "{log}");
+}
+
+#[tokio::test]
 async fn requests_go_only_to_allowed_hosts() {
     for (program, _) in SNAPSHOTS {
         let address = http_echo();
