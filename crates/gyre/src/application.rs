@@ -136,6 +136,7 @@ pub(crate) async fn load(place: &Place, how: Loading) -> Result<Loaded> {
             let (work, files) = work_folder(how.temp.as_deref())?;
             let mut options = LoadOptions::new(&work, downloads);
             options.profile = how.profile;
+            options.packages = config::packages()?;
             if how.direct_mounts {
                 options.files = FileStrategy::Direct;
             }

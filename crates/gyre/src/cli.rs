@@ -25,6 +25,7 @@ impl Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, for the whole process")]
 pub(crate) enum Command {
     /// Create an application from a template
     #[command(visible_alias = "n")]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use gyre_package::registry::CredentialStore;
+use gyre_package::registry::{CredentialStore, Packages};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::ServerUrlArgs;
@@ -57,6 +57,12 @@ pub(crate) fn credentials() -> Result<CredentialStore> {
         None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".docker"),
     };
     Ok(CredentialStore::new(spin, docker.join("config.json")))
+}
+
+/// Where packages come from: `wasm-pkg/config.toml` in the user's configuration folder.
+pub(crate) fn packages() -> Result<Packages> {
+    let config = config_folder()?.with_file_name("wasm-pkg").join("config.toml");
+    Ok(Packages::new(&config, credentials()?)?)
 }
 
 fn sign_in_path() -> Result<PathBuf> {

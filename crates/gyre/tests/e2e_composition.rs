@@ -65,7 +65,8 @@ fn refuses_everything(site: &Site) {
 
 #[test]
 fn a_dependency_has_none_of_its_parents_capabilities_by_itself() {
-    let app = probed("[component.probed.dependencies]\n\"guests:probe\" = { path = \"probe.wasm\" }");
+    let app =
+        probed("[component.probed.dependencies]\n\"guests:probe\" = { path = \"probe.wasm\" }");
     let gyre = Gyre::new();
     let up = gyre.up(app.path(), &[]);
     let site = up.site();
@@ -124,14 +125,14 @@ fn another_component_can_be_the_dependency() {
 #[test]
 fn what_does_not_match_is_refused_before_it_runs() {
     let gyre = Gyre::new();
-    let app = probed("[component.probed.dependencies]\n\"guests:other\" = { path = \"probe.wasm\" }");
+    let app =
+        probed("[component.probed.dependencies]\n\"guests:other\" = { path = \"probe.wasm\" }");
     let _ = gyre
         .run(&["up", "--from", app.argument()])
         .failed()
         .says("dependency 'guests:other' doesn't match any imports of component 'probed'");
-    let app = probed(
-        "[component.probed.dependencies]\n\"guests:probe\" = { path = \"probed.wasm\" }",
-    );
+    let app =
+        probed("[component.probed.dependencies]\n\"guests:probe\" = { path = \"probed.wasm\" }");
     let _ = gyre.run(&["up", "--from", app.argument()]).failed().says(
         "dependency 'guests:probe' doesn't export 'guests:probe/probe@1.0.0' to satisfy import \
          'guests:probe/probe@1.0.0'",
@@ -140,7 +141,8 @@ fn what_does_not_match_is_refused_before_it_runs() {
 
 #[test]
 fn a_composed_application_is_deployed_as_one() {
-    let app = probed("[component.probed.dependencies]\n\"guests:probe\" = { path = \"probe.wasm\" }");
+    let app =
+        probed("[component.probed.dependencies]\n\"guests:probe\" = { path = \"probe.wasm\" }");
     let server = Server::start();
     let deployed = server.deploy(app.path());
     let site = deployed.site();

@@ -41,7 +41,7 @@ fn pushed(user: &Gyre, arguments: &[&str]) -> String {
 
 #[test]
 fn an_application_is_pushed_pulled_and_run() {
-    let (_server, user, host) = registry();
+    let (server, user, host) = registry();
     let app = TestApp::of_guest("files", "files", "files = [\"small.txt\", \"large.txt\"]");
     app.put("small.txt", "small");
     app.put("large.txt", "large ".repeat(100));
@@ -64,7 +64,7 @@ fn an_application_is_pushed_pulled_and_run() {
 
     // The same in archives.
     let archived = Gyre::new().with_env("SPIN_OCI_ARCHIVE_LAYERS", "1");
-    let token = _server.admin_token();
+    let token = server.admin_token();
     let _ = archived.run(&["registry", "login", "-u", "me", "-p", &token, &host]).ok();
     let reference = format!("{host}/files:archived");
     assert_ne!(pushed(&archived, &["-f", app.argument(), &reference]), digest);
@@ -162,10 +162,9 @@ fn bare_components_and_old_artifacts_run() {
     let (server, user, _) = registry();
     let hello = fs_err::read(guest("hello")).unwrap();
     let package = ("application/vnd.wasm.config.v0+json", &b"{}"[..]);
-    for (name, kind) in [
-        ("package", "application/wasm"),
-        ("layer", "application/vnd.wasm.content.layer.v1+wasm"),
-    ] {
+    for (name, kind) in
+        [("package", "application/wasm"), ("layer", "application/vnd.wasm.content.layer.v1+wasm")]
+    {
         let reference = copied(&server, name, package, &[(kind, &hello)]);
         let up = up(&user, &["--from-registry", &reference]);
         let _ = up.site().get("/any/path").expect(200);

@@ -77,9 +77,7 @@ pub enum ComposeError {
         reason: String,
     },
     /// The component behind middleware is no handler of the kind that can be composed.
-    #[error(
-        "component '{0}' has middleware but does not export 'wasi:http/handler' (WASI 0.3)"
-    )]
+    #[error("component '{0}' has middleware but does not export 'wasi:http/handler' (WASI 0.3)")]
     NoHandler(String),
     /// What should be middleware is none.
     #[error("middleware {index} of component '{component}' does not {verb} '{handler}'")]
@@ -123,7 +121,9 @@ pub enum ComposeError {
         source: gyre_adapt::AdaptError,
     },
     /// A dependency that cannot be confined to what it inherits.
-    #[error("dependency '{dependency}' cannot be confined to the capabilities that it inherits: {reason}")]
+    #[error(
+        "dependency '{dependency}' cannot be confined to the capabilities that it inherits: {reason}"
+    )]
     Deny {
         /// The dependency's name.
         dependency: String,
@@ -131,7 +131,9 @@ pub enum ComposeError {
         reason: String,
     },
     /// Something is wrong with a component.
-    #[error("an error occurred when preparing the dependencies of component '{component}': {reason}")]
+    #[error(
+        "an error occurred when preparing the dependencies of component '{component}': {reason}"
+    )]
     Prepare {
         /// The component's id.
         component: String,

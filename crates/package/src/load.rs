@@ -3,7 +3,7 @@
 //! Errors chain as Spin's do and use its words; those about a place in the manifest know it ([`LoadError::span`]).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
 };
@@ -12,7 +12,7 @@ use gyre_manifest::{
     AppManifest, Manifest,
     id::KebabId,
     lock::{self, RetainError},
-    schema::{Component, ComponentSource, DependencySource, Trigger},
+    schema::{Component, Trigger},
 };
 use gyre_model::{
     Application, LockedApp, Mount, Settings, WasmFile,
@@ -27,9 +27,9 @@ mod source;
 mod tests;
 
 pub use error::{FilesError, LoadError, SourceError};
-use source::Sources;
+use source::{Remote, Sources};
 
-use crate::{SUPPORTED_FEATURES, artifact};
+use crate::{SUPPORTED_FEATURES, artifact, registry::Packages};
 
 /// How an application is loaded from its folder.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct LoadOptions {
     pub files: FileStrategy,
     /// Where downloads are kept, under their digests. Disposable.
     pub cache_dir: PathBuf,
+    /// Where packages of registries come from.
+    pub packages: Packages,
 }
 
 impl LoadOptions {
@@ -52,6 +54,7 @@ impl LoadOptions {
             component_ids: None,
             files: FileStrategy::Copy { into: work_dir.join("assets") },
             cache_dir: cache_dir.into(),
+            packages: Packages::default(),
         }
     }
 }
@@ -81,7 +84,8 @@ pub async fn from_manifest(path: &Path, options: LoadOptions) -> Result<Applicat
     })
     .await?;
     let mut sources = Sources::new(&plan.root, &plan.options.cache_dir);
-    sources.download(remote).await.map_err(|err| plan.in_app(err))?;
+    let packages = plan.options.packages.clone();
+    sources.download(remote, &packages).await.map_err(|err| plan.in_app(err))?;
     blocking(move || {
         let path = plan.path.clone();
         plan.fill(&sources).map_err(|err| LoadError::App { path, source: Box::new(err) })
@@ -201,29 +205,21 @@ impl Plan {
         })
     }
 
-    /// What has to be downloaded: URLs and digests.
-    fn remote(&self) -> Vec<(String, String)> {
-        let mut remote = Vec::new();
+    /// What has to be downloaded.
+    fn remote(&self) -> Vec<Remote> {
+        let mut remote = HashSet::new();
         for (_, component) in self.components() {
-            if let ComponentSource::Remote { url, digest } = component.source.value() {
-                remote.push((url.clone(), digest.clone()));
-            }
-            for dependency in component.dependencies.values() {
-                if let DependencySource::Http { url, digest } = &dependency.source {
-                    remote.push((url.clone(), digest.clone()));
-                }
+            remote.extend(Remote::of_component(&component.source));
+            for (name, dependency) in &component.dependencies {
+                remote.extend(Remote::of_dependency(Some(name), &dependency.source));
             }
         }
         for (_, trigger) in self.described(&mut self.locked.triggers.clone()) {
             for dependency in trigger.dependencies.values().flatten() {
-                if let DependencySource::Http { url, digest } = &dependency.source {
-                    remote.push((url.clone(), digest.clone()));
-                }
+                remote.extend(Remote::of_dependency(None, &dependency.source));
             }
         }
-        remote.sort_unstable();
-        remote.dedup();
-        remote
+        remote.into_iter().collect()
     }
 
     /// Finds the code and the files of every component.
@@ -265,13 +261,13 @@ impl Plan {
         let file = sources.component(&described.source)?;
         component.source.content = artifact::local_content(&file.path, Some(file.digest));
         for (name, dependency) in &described.dependencies {
+            let found = sources.code(Some(name), &dependency.source, dependency.span());
             let name = name.to_string();
-            let file =
-                sources.code(Some(&name), &dependency.source, dependency.span()).map_err(|source| LoadError::Dependency {
-                    name: name.clone(),
-                    component: component.id.clone(),
-                    source: Box::new(source),
-                })?;
+            let file = found.map_err(|source| LoadError::Dependency {
+                name: name.clone(),
+                component: component.id.clone(),
+                source: Box::new(source),
+            })?;
             if let Some(locked) = component.dependencies.get_mut(&name) {
                 locked.source.content = artifact::local_content(&file.path, Some(file.digest));
             }
@@ -312,12 +308,13 @@ fn fill_trigger(
     for (role, list) in &mut trigger.trigger_dependencies {
         let described = described.dependencies.get(role).into_iter().flatten();
         for (locked, described) in list.iter_mut().zip(described) {
-            let file = sources
-                .code(None, &described.source, described.span())
-                .map_err(|source| LoadError::TriggerDependency {
-                    role: role.clone(),
-                    trigger: trigger.id.clone(),
-                    source: Box::new(source),
+            let file =
+                sources.code(None, &described.source, described.span()).map_err(|source| {
+                    LoadError::TriggerDependency {
+                        role: role.clone(),
+                        trigger: trigger.id.clone(),
+                        source: Box::new(source),
+                    }
                 })?;
             locked.source.content = artifact::local_content(&file.path, Some(file.digest));
         }

@@ -16,6 +16,7 @@ mod credentials;
 #[cfg(test)]
 pub(crate) mod double;
 mod error;
+mod packages;
 mod progress;
 mod pull;
 mod push;
@@ -28,6 +29,7 @@ mod tests;
 use auth::Auth;
 pub use credentials::{CredentialStore, Credentials, CredentialsError};
 pub use error::Error;
+pub use packages::{PackageError, PackageQuery, Packages};
 pub use progress::{Progress, Step};
 pub use pull::Pulled;
 pub use reference::{ImageReference, ParseReferenceError, Reference, is_repository, is_tag};

@@ -67,8 +67,7 @@ fn push(args: RegistryPushArgs) -> Result<ExitCode> {
             Step::Blobs => shown.set_position(progress.bytes_done),
             Step::Manifest | Step::Done => {}
         };
-        let pushed =
-            remote.client().push(&packed, remote.repository(), Some(tag), progress).await;
+        let pushed = remote.client().push(&packed, remote.repository(), Some(tag), progress).await;
         bar.finish_and_clear();
         let digest = pushed.with_context(|| format!("cannot push {image}"))?;
         printer::data(format_args!("Pushed with digest {digest}"));
@@ -105,8 +104,7 @@ fn login(args: RegistryLoginArgs) -> Result<ExitCode> {
         }
         None => bail!("give the password with --password-stdin, or with --password"),
     };
-    let credentials =
-        Credentials::Password { user: user.clone(), password: password.clone() };
+    let credentials = Credentials::Password { user: user.clone(), password: password.clone() };
     let client = client_of(&args.server, false, Some(credentials))?;
     runtime()?.block_on(client.check()).context("cannot log in to the registry")?;
     config::credentials()?.save(&args.server, &user, &password)?;

@@ -5,8 +5,12 @@ use serde_json::json;
 use super::*;
 
 fn trigger(config: Value) -> Result<HttpTrigger, String> {
-    let trigger =
-        LockedTrigger { id: "t1".into(), trigger_type: "http".into(), trigger_config: config, trigger_dependencies: indexmap::IndexMap::default() };
+    let trigger = LockedTrigger {
+        id: "t1".into(),
+        trigger_type: "http".into(),
+        trigger_config: config,
+        trigger_dependencies: indexmap::IndexMap::default(),
+    };
     HttpTrigger::from_locked(&trigger).map_err(|error| error.to_string())
 }
 

@@ -151,7 +151,9 @@ async fn a_single_flipped_bit_anywhere_is_noticed() {
         .write("app/g", [b'g'; 500]);
     let app = folder.load().await.unwrap();
     for archives in [false, true] {
-        let packed = pack::pack_with(&app, pack::PackOptions { archives, ..pack::PackOptions::default() }).unwrap();
+        let packed =
+            pack::pack_with(&app, pack::PackOptions { archives, ..pack::PackOptions::default() })
+                .unwrap();
         let blobs = store(&packed, &folder.path("blobs"));
         for blob in packed.blobs.iter().filter(|blob| blob.media_type != oci::CONFIG) {
             let path = blobs.place(&blob.digest);

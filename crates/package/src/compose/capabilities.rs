@@ -106,7 +106,8 @@ mod tests {
             assert!(none.denies(import), "{import}");
             assert!(!Inherited::of_locked(&json!("All")).denies(import), "{import}");
         }
-        for import in ["wasi:http/types@0.2.0", "wasi:cli/stdout@0.2.0", "wasi:clocks/types@0.3.0"] {
+        for import in ["wasi:http/types@0.2.0", "wasi:cli/stdout@0.2.0", "wasi:clocks/types@0.3.0"]
+        {
             assert!(!none.denies(import), "{import}");
         }
         let some = Inherited::of_locked(&json!({ "Some": ["files", "environment"] }));

@@ -36,15 +36,19 @@ const REFUSALS: &[&str] = &[
 /// Names of error cases that carry any text.
 const OTHERS: &[&str] = &["other", "other-error", "io", "upstream", "internal-error", "error"];
 
-/// The adapter for a component, and the imports that it is for; `None` if the component imports nothing that is
-/// denied.
+/// An adapter.
+pub(super) struct Adapter {
+    /// The component.
+    pub(super) bytes: Vec<u8>,
+    /// What it exports, in place of the host.
+    pub(super) interfaces: Vec<String>,
+}
+
+/// The adapter for a component; `None` if the component imports nothing that is denied.
 ///
 /// # Errors
 /// What is wrong with the component, or which function has no refusal.
-pub(super) fn adapter(
-    component: &[u8],
-    inherited: &Inherited,
-) -> Result<Option<(Vec<u8>, Vec<String>)>, String> {
+pub(super) fn adapter(component: &[u8], inherited: &Inherited) -> Result<Option<Adapter>, String> {
     if *inherited == Inherited::All {
         return Ok(None);
     }
@@ -66,15 +70,15 @@ pub(super) fn adapter(
     let failed = |err: &dyn std::fmt::Display| format!("its imports cannot be denied: {err:#}");
     let package = resolve.push_source("deny.wit", &text).map_err(|err| failed(&err))?;
     let world = resolve.packages[package].worlds["adapter"];
-    let mut module = wat::parse_str(Module::new(&resolve, world).write())
-        .map_err(|err| failed(&err))?;
+    let mut module =
+        wat::parse_str(Module::new(&resolve, world).write()).map_err(|err| failed(&err))?;
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .map_err(|err| failed(&err))?;
-    let adapter = ComponentEncoder::default()
+    let bytes = ComponentEncoder::default()
         .module(&module)
         .and_then(|encoder| encoder.validate(true).encode())
         .map_err(|err| failed(&err))?;
-    Ok(Some((adapter, names)))
+    Ok(Some(Adapter { bytes, interfaces: names }))
 }
 
 /// A name with `%` where a part of it could be a keyword of WIT: `wasi:http/%types@0.2.0`.
@@ -111,7 +115,8 @@ fn denied_interfaces(resolve: &Resolve, world: WorldId, inherited: &Inherited) -
         .collect();
     loop {
         let users = imports.iter().copied().filter(|id| {
-            !denied.contains(id) && resolve.interface_direct_deps(*id).any(|it| denied.contains(&it))
+            !denied.contains(id)
+                && resolve.interface_direct_deps(*id).any(|it| denied.contains(&it))
         });
         let users: Vec<InterfaceId> = users.collect();
         if users.is_empty() {
@@ -119,6 +124,14 @@ fn denied_interfaces(resolve: &Resolve, world: WorldId, inherited: &Inherited) -
         }
         denied.extend(users);
     }
+}
+
+/// What calling a function comes to.
+enum Reply {
+    Trap,
+    /// It has no result.
+    Nothing,
+    Value(Answer),
 }
 
 /// An answer, as far as it is known before a call.
@@ -130,7 +143,10 @@ enum Answer {
     Argument,
     EmptyList,
     /// Of a variant, an enum, an option or a result.
-    Case { index: usize, payload: Option<Box<Answer>> },
+    Case {
+        index: usize,
+        payload: Option<Box<Answer>>,
+    },
     Fields(Vec<Answer>),
     /// A new resource, which is good for nothing.
     Resource(TypeId),
@@ -151,7 +167,14 @@ impl<'a> Module<'a> {
     fn new(resolve: &'a Resolve, world: WorldId) -> Self {
         let mut sizes = SizeAlign::default();
         sizes.fill(resolve);
-        Self { resolve, world, sizes, imports: Vec::new(), functions: String::new(), data: Vec::new() }
+        Self {
+            resolve,
+            world,
+            sizes,
+            imports: Vec::new(),
+            functions: String::new(),
+            data: Vec::new(),
+        }
     }
 
     fn write(mut self) -> String {
@@ -218,13 +241,14 @@ impl<'a> Module<'a> {
                 text
             })
         };
-        let answer = self.answer(interface, function);
-        match answer {
+        match self.reply(interface, function) {
             // What is spilled to memory would have to be read back to be let go of.
-            Some(answer) if !signature.indirect_params => {
-                self.write_body(&mut body, key, function, answer, signature.retptr);
+            _ if signature.indirect_params => body.push_str("  unreachable"),
+            Reply::Trap => body.push_str("  unreachable"),
+            Reply::Nothing => self.write_body(&mut body, key, function, None, signature.retptr),
+            Reply::Value(answer) => {
+                self.write_body(&mut body, key, function, Some(&answer), signature.retptr);
             }
-            _ => body.push_str("  unreachable"),
         }
         let _ = writeln!(
             self.functions,
@@ -239,16 +263,16 @@ impl<'a> Module<'a> {
         body: &mut String,
         key: &WorldKey,
         function: &Function,
-        answer: Option<Answer>,
+        answer: Option<&Answer>,
         is_indirect: bool,
     ) {
         let address = self.allocate(function, is_indirect);
-        if let (Some(answer), Some(ty), true) = (&answer, &function.result, is_indirect) {
+        if let (Some(answer), Some(ty), true) = (answer, &function.result, is_indirect) {
             self.store(body, key, address, ty, answer);
         }
         self.drop_arguments(body, function);
         body.push_str("  (global.set $heap (global.get $start))\n");
-        match (&answer, &function.result) {
+        match (answer, &function.result) {
             (Some(_), Some(_)) if is_indirect => {
                 let _ = write!(body, "  (i32.const {address})");
             }
@@ -269,25 +293,26 @@ impl<'a> Module<'a> {
         address
     }
 
-    /// What a function answers: `None` where it can only trap, `Some(None)` where it has no result.
-    fn answer(&self, interface: InterfaceId, function: &Function) -> Option<Option<Answer>> {
+    fn reply(&self, interface: InterfaceId, function: &Function) -> Reply {
         let functions = &self.resolve.interfaces[interface].functions;
         match function.kind {
             FunctionKind::Method(resource) | FunctionKind::AsyncMethod(resource) => {
                 // Only what is made by a constructor, which cannot refuse, has methods that are called.
-                functions
-                    .values()
-                    .any(|other| other.kind == FunctionKind::Constructor(resource))
-                    .then_some(())?;
+                let constructor = FunctionKind::Constructor(resource);
+                if !functions.values().any(|other| other.kind == constructor) {
+                    return Reply::Trap;
+                }
             }
-            FunctionKind::Constructor(resource) => return Some(Some(Answer::Resource(resource))),
+            FunctionKind::Constructor(resource) => {
+                return Reply::Value(Answer::Resource(resource));
+            }
             _ => {}
         }
-        let Some(result) = &function.result else { return Some(None) };
+        let Some(result) = &function.result else { return Reply::Nothing };
         let has_text = function.params.first().is_some_and(|param| param.ty == Type::String);
         let name = self.resolve.id_of(interface).unwrap_or_default();
-        let name = name.split_once('@').map_or(name.as_str(), |(name, _)| name).to_owned();
-        self.value(result, &name, has_text).map(Some)
+        let name = name.split_once('@').map_or(name.as_str(), |(name, _)| name);
+        self.value(result, name, has_text).map_or(Reply::Trap, Reply::Value)
     }
 
     /// The refusal of a type, or a value without content.
@@ -319,9 +344,7 @@ impl<'a> Module<'a> {
                 };
                 Some(Answer::Case { index: 1, payload })
             }
-            TypeDefKind::Enum(_) | TypeDefKind::Variant(_) => {
-                self.refusal(ty, interface, has_text)
-            }
+            TypeDefKind::Enum(_) | TypeDefKind::Variant(_) => self.refusal(ty, interface, has_text),
             _ => None,
         }
     }
@@ -443,7 +466,9 @@ impl<'a> Module<'a> {
             Answer::Number(number) => format!("  ({}.const {number})", core_type(core)),
             Answer::Case { index, .. } => format!("  ({}.const {index})", core_type(core)),
             Answer::Fields(answers) => match answers.first() {
-                Some(Answer::Case { index, .. }) => format!("  ({}.const {index})", core_type(core)),
+                Some(Answer::Case { index, .. }) => {
+                    format!("  ({}.const {index})", core_type(core))
+                }
                 _ => format!("  ({}.const 0)", core_type(core)),
             },
             Answer::Text(_) | Answer::Argument | Answer::EmptyList => "  unreachable".to_owned(),

@@ -29,17 +29,19 @@ pub(super) fn confine(
     inherited: &Inherited,
 ) -> Result<Vec<u8>, ComposeError> {
     let failed = |reason: String| ComposeError::Deny { dependency: name.to_owned(), reason };
-    let Some((adapter, denied)) = deny::adapter(&component, inherited).map_err(failed)? else {
+    let Some(adapter) = deny::adapter(&component, inherited).map_err(failed)? else {
         return Ok(component);
     };
+    let denied = adapter.interfaces;
     let mut graph = CompositionGraph::new();
-    let adapter = register(&mut graph, "deny-adapter", adapter).map_err(failed)?;
+    let adapter = register(&mut graph, "deny-adapter", adapter.bytes).map_err(failed)?;
     let dependency = register(&mut graph, "dependency", component).map_err(failed)?;
     let adapter = graph.instantiate(adapter);
     let world = graph[dependency].ty();
     let instance = graph.instantiate(dependency);
     for interface in denied {
-        let export = graph.alias_instance_export(adapter, &interface).map_err(|e| failed(text(&e)))?;
+        let export =
+            graph.alias_instance_export(adapter, &interface).map_err(|e| failed(text(&e)))?;
         graph
             .set_instantiation_argument(instance, &interface, export)
             .map_err(|e| failed(text(&e)))?;
@@ -77,7 +79,8 @@ pub(super) fn with_dependencies(
         .iter()
         .filter(|(_, indices)| indices.len() > 1)
         .map(|(import, indices)| {
-            let names: Vec<_> = indices.iter().map(|index| parts[*index].name.to_string()).collect();
+            let names: Vec<_> =
+                indices.iter().map(|index| parts[*index].name.to_string()).collect();
             format!("import '{import}' satisfied by dependencies: '{}'", names.join(", "))
         })
         .collect();
@@ -140,9 +143,8 @@ pub(super) fn with_middleware(
         return Err(ComposeError::NoHandler(id.to_owned()));
     };
     let instance = graph.instantiate(innermost);
-    let mut next = graph
-        .alias_instance_export(instance, &handler)
-        .map_err(|err| prepare(text(&err)))?;
+    let mut next =
+        graph.alias_instance_export(instance, &handler).map_err(|err| prepare(text(&err)))?;
     for (index, bytes) in middleware.into_iter().enumerate().rev() {
         let package =
             register(&mut graph, &format!("middleware{index}"), bytes).map_err(prepare)?;
@@ -164,19 +166,14 @@ pub(super) fn with_middleware(
         graph
             .set_instantiation_argument(instance, &handler, next)
             .map_err(|err| prepare(text(&err)))?;
-        next = graph
-            .alias_instance_export(instance, &handler)
-            .map_err(|err| prepare(text(&err)))?;
+        next =
+            graph.alias_instance_export(instance, &handler).map_err(|err| prepare(text(&err)))?;
     }
     graph.export(next, &handler).map_err(|err| prepare(text(&err)))?;
     graph.encode(wac_graph::EncodeOptions::default()).map_err(|err| prepare(text(&err)))
 }
 
-fn register(
-    graph: &mut CompositionGraph,
-    name: &str,
-    bytes: Vec<u8>,
-) -> Result<PackageId, String> {
+fn register(graph: &mut CompositionGraph, name: &str, bytes: Vec<u8>) -> Result<PackageId, String> {
     let package = Package::from_bytes(name, None, bytes, graph.types_mut());
     graph.register_package(package.map_err(|err| format!("{err:#}"))?).map_err(|err| text(&err))
 }

@@ -1,12 +1,14 @@
 //! Components of text are composed; what comes out is looked at from outside. That it runs, and refuses as it
 //! should, is for the tests of the whole binary.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 
 use gyre_model::locked::LockedDependency;
 use serde_json::json;
 use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding};
-use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WasmImport, WorldItem, WorldKey, abi::AbiVariant};
+use wit_parser::{
+    LiftLowerAbi, ManglingAndAbi, Resolve, WasmImport, WorldItem, WorldKey, abi::AbiVariant,
+};
 
 use super::*;
 use crate::testing::{Folder, chain};
@@ -156,14 +158,14 @@ fn importer(resolve: &mut Resolve, interface: &str) -> Vec<u8> {
                 resolve.wasm_import_name(abi, WasmImport::Func { interface: Some(key), func });
             let signature = resolve.wasm_signature(AbiVariant::GuestImport, func);
             let types = |kind: &str, types: &[wit_parser::abi::WasmType]| -> String {
-                types
-                    .iter()
-                    .map(|ty| format!(" ({kind} {})", deny::core_type(*ty)))
-                    .collect()
+                types.iter().fold(String::new(), |mut text, ty| {
+                    let _ = write!(text, " ({kind} {})", deny::core_type(*ty));
+                    text
+                })
             };
             let (params, results) =
                 (types("param", &signature.params), types("result", &signature.results));
-            module.push_str(&format!("(import \"{from}\" \"{name}\" (func{params}{results}))\n"));
+            let _ = writeln!(module, "(import \"{from}\" \"{name}\" (func{params}{results}))");
         }
     }
     module.push_str(
@@ -215,9 +217,10 @@ fn inheriting(path: &Path, inherit: serde_json::Value) -> LockedDependency {
 
 #[tokio::test]
 async fn an_application_is_composed_once_and_has_no_dependencies_then() {
-    let folder = Folder::of_one("[component.a.dependencies]\n\"test:dep\" = { path = \"d.wasm\" }\n")
-        .write("app/a.wasm", compile(ASKS))
-        .write("app/d.wasm", compile(GREETS));
+    let folder =
+        Folder::of_one("[component.a.dependencies]\n\"test:dep\" = { path = \"d.wasm\" }\n")
+            .write("app/a.wasm", compile(ASKS))
+            .write("app/d.wasm", compile(GREETS));
     let mut app = folder.load().await.unwrap();
     assert_eq!(app.locked.components[0].dependencies.len(), 1);
     compose(&mut app, &folder.path("cache")).unwrap();

@@ -5,6 +5,8 @@ use std::{io, ops::Range, path::PathBuf};
 use gyre_manifest::{Diagnostics, lock::RetainError};
 use gyre_model::{Digest, ParseDigestError, locked::UnderstandError};
 
+use crate::registry::PackageError;
+
 /// Why an application cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -151,12 +153,9 @@ pub enum SourceError {
         /// The limit.
         limit: u64,
     },
-    /// A package, which this version cannot fetch.
-    #[error(
-        "{0} is a package of a Wasm package registry, which this version of Gyre cannot fetch; use a path, or a \
-         URL with its digest"
-    )]
-    Package(String),
+    /// A package of a registry.
+    #[error(transparent)]
+    Package(Box<PackageError>),
     /// A dependency that should have been resolved by now.
     #[error("component {0:?} is no component of this application")]
     Component(String),

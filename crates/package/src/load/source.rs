@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     io::Write as _,
     ops::Range,
     path::{Path, PathBuf},
@@ -11,22 +12,99 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use gyre_manifest::{
     Spanned,
-    schema::{ComponentSource, DependencySource},
+    schema::{ComponentSource, DependencyName, DependencySource},
 };
 use gyre_model::{Digest, Hasher, WasmFile};
+use semver::{Comparator, Op, VersionReq};
 use url::Url;
 
 use super::{LoadError, SourceError};
-use crate::{digests, limits, registry::LoopbackResolver};
+use crate::{
+    digests, limits,
+    registry::{LoopbackResolver, PackageQuery, Packages},
+};
 
 /// Downloads under way at once.
 const PARALLEL: usize = 8;
+
+/// Code that is somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Remote {
+    /// A URL, and the digest of what is there.
+    Url(String, String),
+    /// A package of a registry.
+    Package(PackageQuery),
+}
+
+impl Remote {
+    /// Where a component's code is, if that is somewhere else.
+    pub(super) fn of_component(source: &ComponentSource) -> Option<Self> {
+        match source {
+            ComponentSource::Local(_) => None,
+            ComponentSource::Remote { url, digest } => Some(Self::Url(url.clone(), digest.clone())),
+            ComponentSource::Registry { registry, package, version } => {
+                let exact = Comparator {
+                    op: Op::Exact,
+                    major: version.major,
+                    minor: Some(version.minor),
+                    patch: Some(version.patch),
+                    pre: version.pre.clone(),
+                };
+                Some(Self::Package(PackageQuery {
+                    registry: registry.clone(),
+                    package: package.clone(),
+                    version: VersionReq { comparators: vec![exact] },
+                }))
+            }
+        }
+    }
+
+    /// Where a dependency's code is, if that is somewhere else. One of a component has a name, which may be that of
+    /// its package.
+    pub(super) fn of_dependency(
+        name: Option<&DependencyName>,
+        source: &DependencySource,
+    ) -> Option<Self> {
+        match source {
+            DependencySource::Local { .. } | DependencySource::Component { .. } => None,
+            DependencySource::Http { url, digest } => Some(Self::Url(url.clone(), digest.clone())),
+            DependencySource::Package { version, registry, package } => {
+                let named = match name {
+                    Some(DependencyName::Package(name)) => Some(&name.package),
+                    _ => None,
+                };
+                Some(Self::Package(PackageQuery {
+                    registry: registry.clone(),
+                    package: package.as_ref().or(named)?.clone(),
+                    version: version.parse().ok()?,
+                }))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    /// As in `Failed to load Wasm source …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url, digest) => write!(f, "{url:?} with digest {digest:?}"),
+            Self::Package(PackageQuery { registry, package, version }) => {
+                let version = version.to_string();
+                write!(f, "\"{package}@{}\" from ", version.trim_start_matches('='))?;
+                match registry {
+                    Some(registry) => write!(f, "registry {registry:?}"),
+                    None => f.write_str("default registry"),
+                }
+            }
+        }
+    }
+}
 
 /// The code of an application's components.
 pub(super) struct Sources {
     root: PathBuf,
     cache_dir: PathBuf,
-    downloaded: HashMap<String, WasmFile>,
+    downloaded: HashMap<Remote, WasmFile>,
 }
 
 impl Sources {
@@ -37,15 +115,23 @@ impl Sources {
     /// Gets what is not in the cache.
     pub(super) async fn download(
         &mut self,
-        remote: Vec<(String, String)>,
+        remote: Vec<Remote>,
+        packages: &Packages,
     ) -> Result<(), LoadError> {
         let cache_dir = &self.cache_dir;
         let found: Vec<_> = stream::iter(remote)
-            .map(|(url, digest)| async move {
-                match download(&url, &digest, cache_dir).await {
-                    Ok(file) => Ok((digest, file)),
+            .map(|remote| async move {
+                let found = match &remote {
+                    Remote::Url(url, digest) => download(url, digest, cache_dir).await,
+                    Remote::Package(query) => {
+                        let found = packages.fetch(query, cache_dir).await;
+                        found.map_err(|err| SourceError::Package(Box::new(err)))
+                    }
+                };
+                match found {
+                    Ok(file) => Ok((remote, file)),
                     Err(source) => {
-                        let shown = format!("{url:?} with digest {digest:?}");
+                        let shown = remote.to_string();
                         Err(LoadError::Source { shown, span: None, source })
                     }
                 }
@@ -62,12 +148,9 @@ impl Sources {
         &self,
         source: &Spanned<ComponentSource>,
     ) -> Result<WasmFile, LoadError> {
-        let found = match source.value() {
-            ComponentSource::Local(path) => local(&self.root.join(path), &self.cache_dir),
-            ComponentSource::Remote { url, digest } => self.downloaded(url, digest),
-            ComponentSource::Registry { package, version, .. } => {
-                Err(SourceError::Package(format!("{package}@{version}")))
-            }
+        let found = match (source.value(), Remote::of_component(source)) {
+            (ComponentSource::Local(path), _) => local(&self.root.join(path), &self.cache_dir),
+            (_, remote) => self.downloaded(remote),
         };
         found.map_err(|err| LoadError::Source {
             shown: source.to_string(),
@@ -79,33 +162,32 @@ impl Sources {
     /// The code of a dependency; one of a component has a name, which may be that of its package.
     pub(super) fn code(
         &self,
-        name: Option<&str>,
+        name: Option<&DependencyName>,
         source: &DependencySource,
         span: Range<usize>,
     ) -> Result<WasmFile, LoadError> {
+        let remote = Remote::of_dependency(name, source);
+        let shown = remote.as_ref().map(Remote::to_string);
         let (shown, found) = match source {
             DependencySource::Local { path } => {
                 (format!("{path:?}"), local(&self.root.join(path), &self.cache_dir))
-            }
-            DependencySource::Http { url, digest } => {
-                (format!("{url:?} with digest {digest:?}"), self.downloaded(url, digest))
-            }
-            DependencySource::Package { version, package, .. } => {
-                let package = package.as_deref().or(name).unwrap_or_default();
-                let package = format!("{package}@{version}");
-                (format!("{package:?}"), Err(SourceError::Package(package)))
             }
             DependencySource::Component { component } => {
                 let id = component.to_string();
                 (format!("{id:?}"), Err(SourceError::Component(id)))
             }
+            DependencySource::Http { .. } | DependencySource::Package { .. } => {
+                (shown.unwrap_or_default(), self.downloaded(remote))
+            }
         };
         found.map_err(|source| LoadError::Source { shown, span: Some(span), source })
     }
 
-    fn downloaded(&self, url: &str, digest: &str) -> Result<WasmFile, SourceError> {
-        let file = self.downloaded.get(digest).cloned();
-        file.ok_or_else(|| SourceError::Url(url.to_owned()))
+    fn downloaded(&self, remote: Option<Remote>) -> Result<WasmFile, SourceError> {
+        let file = remote.as_ref().and_then(|remote| self.downloaded.get(remote)).cloned();
+        file.ok_or_else(|| {
+            SourceError::Url(remote.map(|remote| remote.to_string()).unwrap_or_default())
+        })
     }
 }
 

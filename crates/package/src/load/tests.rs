@@ -271,15 +271,18 @@ async fn a_profile_changes_what_is_loaded() {
 }
 
 #[tokio::test]
-async fn a_package_of_a_registry_is_said_not_to_be_fetched() {
+async fn a_package_without_a_registry_is_refused() {
     let folder = Folder::new(
         "spin_manifest_version = 2\n[application]\nname = \"x\"\n[[trigger.http]]\nroute = \"/\"\n\
          component = \"a\"\n[component.a]\nsource = { package = \"ns:name\", version = \"1.0.0\" }\n",
     );
     let texts = chain(&folder.load().await.unwrap_err());
-    assert!(
-        texts[3].starts_with("ns:name@1.0.0 is a package of a Wasm package registry"),
-        "{texts:?}"
+    assert_eq!(
+        texts[1..],
+        [
+            "Failed to load Wasm source \"ns:name@1.0.0\" from default registry",
+            "No default registry specified for wasm-pkg-loader. Create a default config, or set `registry` for package \"ns:name\"",
+        ]
     );
 }
 

@@ -130,16 +130,26 @@ async fn directly_mounted_folders_are_packed_where_the_component_sees_them() {
 }
 
 #[tokio::test]
-async fn dependencies_are_packed_and_come_back() {
+async fn dependencies_are_packed_and_composed_where_they_arrive() {
+    let parent = wat::parse_str(r#"(component (import "foo" (instance)))"#).unwrap();
+    let dependency =
+        r#"(component (component $c) (instance $i (instantiate $c)) (export "foo" (instance $i)))"#;
+    let dependency = wat::parse_str(dependency).unwrap();
     let folder = Folder::of_one("[component.a.dependencies]\nfoo = { path = \"foo.wasm\" }")
-        .write("app/foo.wasm", vec![7; 500]);
+        .write("app/a.wasm", parent)
+        .write("app/foo.wasm", &dependency);
     let packed = pack(&folder.load().await.unwrap()).unwrap();
+    let content = &packed.locked.components[0].dependencies["foo"].source.content;
+    assert_eq!(content.digest, Some(Digest::of(&dependency).to_string()));
     let blobs = store(&packed, &folder.path("blobs"));
     let back = artifact::load(&packed.manifest, &blobs, &folder.path("apps")).unwrap();
-    let content = &back.locked.components[0].dependencies["foo"].source.content;
-    let path = url::Url::parse(content.source.as_deref().unwrap()).unwrap().to_file_path().unwrap();
-    assert_eq!(fs::read(path).unwrap(), vec![7; 500]);
-    assert_eq!(pack(&back).unwrap().digest, packed.digest);
+    assert!(back.locked.components[0].dependencies.is_empty());
+    let composed = fs::read(&back.wasm["a"].path).unwrap();
+    assert_eq!(Digest::of(&composed), back.wasm["a"].digest);
+    // Both are in it.
+    assert!(composed.len() > dependency.len());
+    let again = artifact::reopen(&packed.manifest, &blobs, &folder.path("apps")).unwrap().unwrap();
+    assert_eq!(again.wasm, back.wasm);
 }
 
 #[tokio::test]

@@ -37,6 +37,15 @@ pub enum Credentials {
     Identity(Secret<String>),
 }
 
+impl Credentials {
+    /// Base64 of `user:password`.
+    pub(super) fn decode(entry: &str) -> Option<Self> {
+        let text = String::from_utf8(STANDARD.decode(entry).ok()?).ok()?;
+        let (user, password) = text.split_once(':')?;
+        Some(credentials(user.to_owned(), password.to_owned()))
+    }
+}
+
 /// Why credentials cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
@@ -182,7 +191,11 @@ fn keys(registry: &str) -> Vec<String> {
         format!("https://{registry}/v2/"),
     ];
     if super::is_docker_hub(registry) {
-        keys.extend([DOCKER_HUB_KEY.to_owned(), "index.docker.io".to_owned(), "docker.io".to_owned()]);
+        keys.extend([
+            DOCKER_HUB_KEY.to_owned(),
+            "index.docker.io".to_owned(),
+            "docker.io".to_owned(),
+        ]);
     }
     keys
 }
@@ -198,13 +211,8 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Credenti
 }
 
 fn decode(entry: &str, path: &Path, registry: &str) -> Result<Credentials, CredentialsError> {
-    let text = STANDARD.decode(entry).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let pair = text.as_deref().and_then(|text| text.split_once(':'));
-    let Some((user, password)) = pair else {
-        let (path, registry) = (path.to_owned(), registry.to_owned());
-        return Err(CredentialsError::Entry { path, registry });
-    };
-    Ok(credentials(user.to_owned(), password.to_owned()))
+    let (path, registry) = (path.to_owned(), registry.to_owned());
+    Credentials::decode(entry).ok_or(CredentialsError::Entry { path, registry })
 }
 
 fn credentials(user: String, password: String) -> Credentials {
@@ -244,8 +252,8 @@ fn ask_helper(name: &str, key: &str) -> Result<Option<Credentials>, CredentialsE
     if output.stdout.len() > HELPER_BYTES {
         return Err(failed(format!("it answered more than {HELPER_BYTES} bytes")));
     }
-    let answer: HelperAnswer =
-        serde_json::from_slice(&output.stdout).map_err(|_| failed("its answer is malformed".into()))?;
+    let answer: HelperAnswer = serde_json::from_slice(&output.stdout)
+        .map_err(|_| failed("its answer is malformed".into()))?;
     Ok(Some(credentials(answer.username, answer.secret)))
 }
 
@@ -255,7 +263,8 @@ mod tests {
 
     fn store(spin: &str, docker: &str) -> (tempfile::TempDir, CredentialStore) {
         let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (dir.path().join("fermyon/registry-auth.json"), dir.path().join("config.json"));
+        let (a, b) =
+            (dir.path().join("fermyon/registry-auth.json"), dir.path().join("config.json"));
         fs_err::create_dir_all(a.parent().unwrap()).unwrap();
         if !spin.is_empty() {
             fs_err::write(&a, spin).unwrap();

@@ -108,10 +108,8 @@ impl Remote {
         cache: &Path,
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Pulled, RemoteError> {
-        let pulled = self
-            .client
-            .pull(&self.repository, &self.reference, &blobs(cache), progress)
-            .await?;
+        let pulled =
+            self.client.pull(&self.repository, &self.reference, &blobs(cache), progress).await?;
         let name = self.reference.to_string().replace(':', "-");
         let folder = cache
             .join("registry/manifests")
