@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gyre_runtime::Range;
 
 /// Run WebAssembly applications: on your machine, and on a cloud of your own.
 #[derive(Debug, Parser)]
@@ -260,6 +261,18 @@ pub(crate) struct UpArgs {
     /// Hold the application to the limits of a server
     #[arg(long)]
     pub(crate) server_limits: bool,
+    /// Requests that an instance of a WASI 0.3 component answers (`N`, or `A..B` to draw one for each instance)
+    #[arg(long, value_name = "N", default_value = "128")]
+    pub(crate) max_instance_reuse_count: Range<u32>,
+    /// Requests that it answers at once
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub(crate) max_instance_concurrent_reuse_count: Range<u32>,
+    /// How long it is kept without any (`s`, `ms`, `us` or `ns`)
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub(crate) idle_instance_timeout: Range<Duration>,
+    /// Time that it has to begin a response [default: none]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) request_timeout: Option<Range<Duration>>,
 }
 
 #[derive(Debug, Args)]

@@ -12,8 +12,8 @@ use gyre_data::{DatabaseError, Databases, KeyValueError, KeyValueStores, Locatio
 use gyre_edge::{BindError, Edge, EdgeConfig, EdgeHandle, Routes, RoutingTable};
 use gyre_model::{Application, Limits};
 use gyre_runtime::{
-    AppSpec, CacheConfig, CompileError, CompileEvent, Compiler, DataGrants, LoadError, Runtime,
-    RuntimeConfig, RuntimeError, SelfOrigin, Variables,
+    AppSpec, CacheConfig, CompileError, CompileEvent, Compiler, DataGrants, LoadError, ReuseConfig,
+    Runtime, RuntimeConfig, RuntimeError, SelfOrigin, Variables,
 };
 use gyre_store::{Keyring, KeyringError};
 
@@ -35,6 +35,8 @@ pub struct LocalConfig {
     pub edge: EdgeConfig,
     /// What its guests are held to.
     pub limits: Limits,
+    /// How its instances are used again, where their world allows for it.
+    pub reuse: ReuseConfig,
     /// Its variables' values.
     pub variables: Variables,
     /// Environment variables for every component.
@@ -177,6 +179,7 @@ impl LocalNode {
         let app = runtime.app(AppSpec {
             log: config.log.clone(),
             limits: config.limits,
+            reuse: config.reuse,
             variables: Arc::new(config.variables),
             data: DataGrants::default()
                 .with_key_value(DEFAULT, store)

@@ -13,7 +13,7 @@ use gyre_edge::{BindError, EdgeConfig, TlsConfig};
 use gyre_manifest::http::{HttpApp, list_routes};
 use gyre_model::{Application, Limits};
 use gyre_node::{Follow, LocalConfig, LocalError, LocalLog, LocalLogConfig, LocalNode, Seed};
-use gyre_runtime::{CompileEvent, Compiler, Variables, VariablesProvider};
+use gyre_runtime::{CompileEvent, Compiler, ReuseConfig, Variables, VariablesProvider};
 use serde::Serialize;
 
 use crate::{
@@ -105,6 +105,12 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
             application: application.clone(),
             edge,
             limits: limits.clone(),
+            reuse: ReuseConfig {
+                requests: args.max_instance_reuse_count,
+                concurrent: args.max_instance_concurrent_reuse_count,
+                idle_time: args.idle_instance_timeout,
+                request_time: args.request_timeout,
+            },
             variables: Variables::new(providers),
             env: args.env.iter().cloned().collect(),
             state: state.clone(),
