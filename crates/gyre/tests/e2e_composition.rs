@@ -1,6 +1,8 @@
 //! Applications of several components, composed: a dependency has what it inherits and nothing else, middleware
 //! stands before its handler, and a deployed application is the same one.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
 use gyre_testkit::{Gyre, Server, Site, TestApp};
 
 /// What the dependency can be asked, and what it answers where it inherits nothing.
@@ -148,4 +150,59 @@ fn a_composed_application_is_deployed_as_one() {
     let site = deployed.site();
     assert_eq!(site.get("/own").expect(200).text(), "Some(\"seen\")");
     refuses_everything(&site);
+}
+
+fn behind_middleware() -> TestApp {
+    let app = TestApp::with_manifest(
+        "spin_manifest_version = 2
+
+[application]
+name = \"behind\"
+version = \"1.0.0\"
+
+[[trigger.http]]
+route = \"/...\"
+component = \"handler\"
+dependencies.middleware = [{ path = \"middleware.wasm\" }, { component = \"inner\", inherit_configuration = [\"environment\"] }]
+
+[[trigger.http]]
+route = \"/bare/...\"
+component = \"handler\"
+
+[component.handler]
+source = \"handler.wasm\"
+environment = { MARK = \"seen\" }
+
+[component.inner]
+source = \"middleware.wasm\"
+",
+    );
+    app.put_guest("handler.wasm", "handler03");
+    app.put_guest("middleware.wasm", "middleware03");
+    app
+}
+
+fn has_middleware(site: &Site) {
+    let answer = site.get("/path").expect(200);
+    assert_eq!(answer.text(), "/path");
+    assert_eq!(answer.header("x-handler-mark"), "seen");
+    // The inner one comes first, and inherits; the outer one does not.
+    let marks: Vec<_> = answer.headers.get_all("x-middleware-mark").iter().collect();
+    assert_eq!(marks, ["seen", "none"]);
+    let _ = site.get("/refused").expect(403);
+
+    let bare = site.get("/bare/refused").expect(200);
+    assert_eq!(bare.text(), "/bare/refused");
+    assert_eq!(bare.header("x-middleware-mark"), "");
+}
+
+#[test]
+fn middleware_stands_before_the_handler_of_its_trigger() {
+    let app = behind_middleware();
+    let gyre = Gyre::new();
+    let up = gyre.up(app.path(), &[]);
+    has_middleware(&up.site());
+    drop(up);
+    let server = Server::start();
+    has_middleware(&server.deploy(app.path()).site());
 }

@@ -1,6 +1,8 @@
 //! Applications in a registry (our server's): pushed, pulled and run from there, whatever tool put them there and in
 //! whatever of their forms.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
 use std::path::Path;
 use std::process::Command;
 
