@@ -190,6 +190,11 @@ fn has_middleware(site: &Site) {
     let marks: Vec<_> = answer.headers.get_all("x-middleware-mark").iter().collect();
     assert_eq!(marks, ["seen", "none"]);
     let _ = site.get("/refused").expect(403);
+    // Asynchronous functions are denied like the others.
+    assert_eq!(
+        site.get("/fetch").expect(403).header("x-fetched"),
+        "Err(ErrorCode::HttpRequestDenied)"
+    );
 
     let bare = site.get("/bare/refused").expect(200);
     assert_eq!(bare.text(), "/bare/refused");

@@ -1,7 +1,7 @@
 //! Middleware of WASI 0.3: adds a header with a variable of its environment to what the handler behind it answers,
-//! and answers `/refused` itself.
+//! and answers `/refused` itself, and `/fetch` with what came of a request of its own.
 
-use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme};
 use wasip3::wit_future;
 
 wit_bindgen::generate!({
@@ -79,9 +79,16 @@ struct Guest;
 impl wasip3::exports::http::handler::Guest for Guest {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let mark = std::env::var("MARK").unwrap_or_else(|_| "none".to_owned());
-        if request.get_path_with_query().as_deref() == Some("/refused") {
+        let path = request.get_path_with_query().unwrap_or_default();
+        if path == "/refused" || path == "/fetch" {
+            let fields = Fields::new();
+            if path == "/fetch" {
+                let outcome = fetch().await.map(|answer| answer.get_status_code());
+                let outcome = format!("{outcome:?}");
+                fields.append("x-fetched", outcome.as_bytes()).expect("the header is fine");
+            }
             let (_, trailers) = wit_future::new(|| Ok(None));
-            let (response, _sent) = Response::new(Fields::new(), None, trailers);
+            let (response, _sent) = Response::new(fields, None, trailers);
             response.set_status_code(403).expect("it is a status");
             return Ok(response);
         }
@@ -95,4 +102,12 @@ impl wasip3::exports::http::handler::Guest for Guest {
         response.set_status_code(status).expect("it was a status");
         Ok(response)
     }
+}
+
+async fn fetch() -> Result<Response, ErrorCode> {
+    let (_, trailers) = wit_future::new(|| Ok(None));
+    let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
+    request.set_scheme(Some(&Scheme::Http)).expect("it is a scheme");
+    request.set_authority(Some("127.0.0.1:9")).expect("it is an authority");
+    wasip3::http::client::send(request).await
 }
