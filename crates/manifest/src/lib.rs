@@ -10,6 +10,7 @@
 //! the profile) → [`lock::lock`] (a locked app whose content references are still to be filled in).
 
 pub mod diagnostic;
+pub mod events;
 pub mod hosts;
 pub mod http;
 pub mod id;

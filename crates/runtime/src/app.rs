@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::Full;
 use rand::RngCore as _;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use wasmtime_wasi_http::{WasiBody, p2::bindings::http::types::Scheme};
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     call::Answer,
     capability::AppShared,
     context::{AppContext, ChainError},
+    event::{Event, Reply},
     failure::Failure,
     gate::{Gate, Pass, Refused},
     guest_log::host_says,
@@ -155,10 +156,13 @@ impl App {
     /// Why it is not fit to serve.
     pub async fn probe(self: &Arc<Self>) -> Result<(), ProbeError> {
         let loaded = self.loaded().await?;
-        for (id, component) in &loaded.components {
-            let mut run = Run::instantiating(self, component);
+        let http = loaded.components.values().map(|it| (&it.context, it.handler.instance_pre()));
+        let events =
+            loaded.event_components.values().map(|it| (&it.context, it.handler.instance_pre()));
+        for (context, pre) in http.chain(events) {
+            let mut run = Run::instantiating(self, context, pre);
             if let Outcome::Failed { failure, .. } = std::future::poll_fn(|cx| run.poll(cx)).await {
-                let component = id.clone();
+                let component = context.id.to_string();
                 return Err(ProbeError::Instantiate { component, reason: failure.reason });
             }
         }
@@ -267,6 +271,58 @@ impl App {
         Ok(response.map(GuestBody::into_wasi))
     }
 
+    /// Calls a component for an event and waits for what it says. It has arrived when this returns; what goes wrong
+    /// is in the app's log when the future is done, and there is no reply then.
+    pub(crate) fn handle(
+        self: &Arc<Self>,
+        kind: &'static str,
+        component: &Arc<str>,
+        event: Event,
+    ) -> impl Future<Output = Option<Reply>> + Send + use<> {
+        let (app, component) = (self.clone(), component.clone());
+        let mut pass = self.gate.arrive();
+        async move {
+            app.is_used();
+            let request = Some(request_id());
+            if let Err(refused) = app.gate.admit(&mut pass).await {
+                app.says(
+                    &component,
+                    request,
+                    &format!("an event was refused: {}", app.why(refused)),
+                );
+                return None;
+            }
+            let loaded = match app.loaded().await {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    let text = gyre_telemetry::chain(&*error);
+                    let text = format!("the application cannot be loaded: {text}");
+                    app.says(&component, request, &text);
+                    return None;
+                }
+            };
+            let callee = loaded.event_components.get(&(kind, component.to_string()))?;
+            app.requests.fetch_add(1, Ordering::Relaxed);
+            let (tell, told) = oneshot::channel();
+            let call = CallContext { request, depth: 0 };
+            let mut run = Run::handling(&app, callee, call, pass, event, tell);
+            let failure = match std::future::poll_fn(|cx| run.poll(cx)).await {
+                Outcome::Failed { failure, .. } => Some(failure),
+                Outcome::Done => None,
+            };
+            if let Some(failure) = failure {
+                run.report(&failure);
+                return None;
+            }
+            let reply = told.await.ok()?;
+            if let Reply::Failed(text) = &reply {
+                let text = format!("the {kind} handler returned an error: {text}");
+                run.report(&Failure::of_guest(text));
+            }
+            Some(reply)
+        }
+    }
+
     /// Runs a guest until its response has begun. The rest of it runs in the response's body.
     async fn run(
         self: &Arc<Self>,
@@ -331,20 +387,24 @@ impl App {
     }
 
     fn refused(&self, refused: Refused) -> Response<GuestBody> {
+        let text = format!("a request was refused: {}", self.why(refused));
+        self.says(&self.context.name, None, &text);
+        unavailable()
+    }
+
+    fn why(&self, refused: Refused) -> String {
         let limits = &self.context.limits;
-        let why = match refused {
+        match refused {
             Refused::Full => format!(
                 "concurrency limit of {} and queue limit of {} reached",
                 limits.concurrency.unwrap_or_default(),
                 limits.queue.unwrap_or_default()
             ),
             Refused::Late => format!("queue_time limit of {:?} reached", limits.queue_time),
-        };
-        self.says(&self.context.name, None, &format!("a request was refused: {why}"));
-        unavailable()
+        }
     }
 
-    async fn loaded(self: &Arc<Self>) -> Result<Arc<Loaded>, Arc<LoadError>> {
+    pub(crate) async fn loaded(self: &Arc<Self>) -> Result<Arc<Loaded>, Arc<LoadError>> {
         if let Some(loaded) = self.loaded.load_full() {
             return Ok(loaded);
         }

@@ -24,6 +24,8 @@ use wasmtime_wasi_http::WasiHttpHooks;
 
 pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};
+pub(crate) use egress::{Door, TlsPeer, handshake};
+pub(crate) use variables::{Defaults, defaults};
 pub use variables::{Variables, VariablesProvider};
 
 use crate::{
@@ -42,6 +44,11 @@ pub(crate) struct AppShared {
 }
 
 impl AppShared {
+    /// The app's way to the outside, for its triggers.
+    pub(crate) fn door(&self) -> &Door {
+        &self.egress
+    }
+
     pub(crate) fn new(spec: &AppSpec) -> Self {
         Self {
             egress: egress::Door::new(spec.block_private_networks, spec.limits.outbound_per_app),

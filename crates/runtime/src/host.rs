@@ -35,6 +35,15 @@ pub(crate) struct CallContext {
     pub(crate) depth: u32,
 }
 
+/// What a program is run with, beside its component's environment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Program {
+    /// Its arguments, without its name.
+    pub(crate) arguments: Vec<String>,
+    /// Whether it reads what this process reads; otherwise there is nothing to read.
+    pub(crate) reads_stdin: bool,
+}
+
 /// The host's state of one instance.
 pub(crate) struct HostState {
     /// The guest's handles.
@@ -53,6 +62,8 @@ pub(crate) struct HostState {
     /// Its processor time and why it was stopped.
     pub(crate) state: Arc<CallState>,
     call: CallContext,
+    /// What it is run with, where it is a program.
+    pub(crate) program: Program,
     stdout: Option<GuestStream>,
     stderr: Option<GuestStream>,
 }
@@ -92,6 +103,7 @@ impl HostState {
             app,
             component,
             call,
+            program: Program::default(),
             stdout: None,
             stderr: None,
         }

@@ -4,17 +4,21 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use crate::{
     AppSpec, CompileError, Runtime,
-    capability::{GrantError, Grants},
+    capability::{Defaults, GrantError, Grants, defaults},
     compile::Code,
     context::ComponentContext,
+    event::EventHandler,
     handler::{Handler, HandlerError},
+    host::HostState,
     trigger::http::RouteHeaders,
 };
 use gyre_manifest::{
+    events::{EventTriggerError, EventTriggers},
     http::{Executor, HttpApp, HttpRoute, HttpTriggerError, StaticResponse},
     routes::Route,
 };
 use gyre_model::{Application, BoxError, Mount};
+use wasmtime::component::InstancePre;
 use wasmtime_wasi::{FsPerms, OpenMode, filesystem::Dir};
 
 /// Features that an application may require of its host.
@@ -47,7 +51,10 @@ pub enum LoadError {
         "component {0:?} uses the wagi executor, which this version of Gyre does not support yet"
     )]
     Wagi(String),
-    /// It has no HTTP trigger.
+    /// Its other triggers cannot be used.
+    #[error(transparent)]
+    EventTrigger(#[from] EventTriggerError),
+    /// It has no trigger.
     #[error("No triggers in app")]
     NoTriggers,
     /// A component does not compile.
@@ -67,6 +74,17 @@ pub enum LoadError {
     Handler {
         /// The component's id.
         component: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// A component cannot be called by a trigger of its.
+    #[error("component {component:?} cannot be called by a {kind} trigger")]
+    EventHandler {
+        /// The component's id.
+        component: String,
+        /// The trigger's type.
+        kind: &'static str,
         /// Why.
         #[source]
         source: BoxError,
@@ -126,6 +144,13 @@ pub(crate) struct LoadedComponent {
     _code: Code,
 }
 
+/// A component, ready to be instantiated for events of one kind.
+pub(crate) struct EventComponent {
+    pub(crate) context: Arc<ComponentContext>,
+    pub(crate) handler: EventHandler,
+    _code: Code,
+}
+
 /// What answers a trigger's requests.
 pub(crate) enum Target {
     /// The trigger itself.
@@ -147,6 +172,12 @@ pub(crate) struct Loaded {
     /// What its triggers lead to, by their place in `http`.
     pub(crate) targets: Vec<Target>,
     pub(crate) components: HashMap<String, Arc<LoadedComponent>>,
+    /// What its other triggers call, by the trigger's type and the component's id.
+    pub(crate) event_components: HashMap<(&'static str, String), Arc<EventComponent>>,
+    /// Its other triggers.
+    pub(crate) events: EventTriggers,
+    /// Its variables' defaults, for the templates of triggers.
+    pub(crate) defaults: Defaults,
 }
 
 impl Loaded {
@@ -156,7 +187,8 @@ impl Loaded {
         let locked = &application.locked;
         locked.ensure_understood(&SUPPORTED_FEATURES)?;
         let http = HttpApp::from_locked(locked)?;
-        if http.triggers().is_empty() {
+        let events = EventTriggers::from_locked(locked)?;
+        if http.triggers().is_empty() && events.is_empty() {
             return Err(LoadError::NoTriggers);
         }
         let mut components = HashMap::new();
@@ -183,8 +215,16 @@ impl Loaded {
                 .map_err(|_| LoadError::Route { trigger: trigger.id.clone() })?;
             targets.push(Target::Component { component, headers });
         }
+        let mut event_components = HashMap::new();
+        for (kind, id) in events.components() {
+            if !event_components.contains_key(&(kind, id.to_owned())) {
+                let component = load_event_component(runtime, spec, &application, kind, id)?;
+                event_components.insert((kind, id.to_owned()), Arc::new(component));
+            }
+        }
+        let defaults = defaults(locked);
         let (name, version) = (locked.name().to_owned(), locked.version().map(str::to_owned));
-        Ok(Self { name, version, http, targets, components })
+        Ok(Self { name, version, http, targets, components, event_components, events, defaults })
     }
 }
 
@@ -195,6 +235,38 @@ fn load_component(
     trigger: &str,
     id: &str,
 ) -> Result<LoadedComponent, LoadError> {
+    let (code, pre, context) = link_component(runtime, spec, application, trigger, id)?;
+    let handler =
+        Handler::of(&pre, spec.reuse, runtime.reusable()).map_err(|source: HandlerError| {
+            LoadError::Handler { component: id.to_owned(), source: source.into() }
+        })?;
+    Ok(LoadedComponent { context, handler, _code: code })
+}
+
+fn load_event_component(
+    runtime: &Runtime,
+    spec: &AppSpec,
+    application: &Application,
+    kind: &'static str,
+    id: &str,
+) -> Result<EventComponent, LoadError> {
+    let (code, pre, context) = link_component(runtime, spec, application, kind, id)?;
+    let handler = EventHandler::of(&pre, kind).map_err(|source| LoadError::EventHandler {
+        component: id.to_owned(),
+        kind,
+        source: source.into(),
+    })?;
+    Ok(EventComponent { context, handler, _code: code })
+}
+
+/// A component's code, linked, and what is fixed for it.
+fn link_component(
+    runtime: &Runtime,
+    spec: &AppSpec,
+    application: &Application,
+    trigger: &str,
+    id: &str,
+) -> Result<(Code, InstancePre<HostState>, Arc<ComponentContext>), LoadError> {
     let missing = || LoadError::NoSuchComponent { trigger: trigger.into(), component: id.into() };
     let locked = application.locked.component(id).ok_or_else(missing)?;
     let wasm = application.wasm.get(id).ok_or_else(missing)?;
@@ -204,10 +276,6 @@ fn load_component(
         .linker
         .instantiate_pre(&code)
         .map_err(|source| LoadError::Link { component: id.to_owned(), source: source.into() })?;
-    let handler =
-        Handler::of(&pre, spec.reuse, runtime.reusable()).map_err(|source: HandlerError| {
-            LoadError::Handler { component: id.to_owned(), source: source.into() }
-        })?;
     let mut env: Vec<(String, String)> = locked.env.clone().into_iter().collect();
     for (name, value) in &spec.env {
         env.retain(|(each, _)| each != name);
@@ -221,7 +289,7 @@ fn load_component(
         env,
         mounts: mounts.collect::<Result<_, _>>()?,
     };
-    Ok(LoadedComponent { context: Arc::new(context), handler, _code: code })
+    Ok((code, pre, Arc::new(context)))
 }
 
 /// Opens a folder once, for all of the component's instances.

@@ -11,19 +11,22 @@ use std::{
 
 use http::Request;
 use tokio::{
+    sync::oneshot,
     task::AbortHandle,
     time::{Sleep, sleep_until},
 };
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Engine, Store, UpdateDeadline, component::InstancePre};
 use wasmtime_wasi_http::{WasiBody, p2::bindings::http::types::Scheme};
 
 use crate::{
     app::App,
     call::{Answer, CallState, Stop},
+    context::ComponentContext,
+    event::{Event, Reply},
     failure::Failure,
     gate::Pass,
     host::{CallContext, HostState},
-    loaded::LoadedComponent,
+    loaded::{EventComponent, LoadedComponent},
 };
 
 /// How the guest's own future ended.
@@ -84,24 +87,47 @@ impl Run {
     ) -> Self {
         let state = Arc::new(CallState::new());
         let guest = component.handler.answer(app, component, call, request, scheme, &state);
-        Self::new(app, component, call, pass, state, guest)
+        Self::new(app, &component.context, call, pass, state, guest)
+    }
+
+    /// A guest that is to deal with an event. What it says goes into `reply`.
+    pub(crate) fn handling(
+        app: &Arc<App>,
+        component: &EventComponent,
+        call: CallContext,
+        pass: Pass,
+        event: Event,
+        reply: oneshot::Sender<Reply>,
+    ) -> Self {
+        let state = Arc::new(CallState::new());
+        let engine = component.handler.instance_pre().engine();
+        let store = store_for(app, &component.context, engine, call, &state);
+        let guest = component.handler.handle(store, event, reply);
+        let mut run = Self::new(app, &component.context, call, Some(pass), state, guest);
+        // There is no response: only the end has a deadline.
+        run.phase = Phase::Body;
+        run
     }
 
     /// A guest that is instantiated and then let go.
-    pub(crate) fn instantiating(app: &Arc<App>, component: &LoadedComponent) -> Self {
+    pub(crate) fn instantiating(
+        app: &Arc<App>,
+        context: &Arc<ComponentContext>,
+        pre: &InstancePre<HostState>,
+    ) -> Self {
         let (state, call) = (Arc::new(CallState::new()), CallContext::default());
-        let mut store = store(app, component, call, &state);
-        let pre = component.handler.instance_pre().clone();
+        let mut store = store_for(app, context, pre.engine(), call, &state);
+        let pre = pre.clone();
         let guest: Guest = Box::pin(async move {
             let result = pre.instantiate_async(&mut store).await.map(drop);
             Ended { result, is_answer_whole: false }
         });
-        Self::new(app, component, call, None, state, guest)
+        Self::new(app, context, call, None, state, guest)
     }
 
     fn new(
         app: &Arc<App>,
-        component: &LoadedComponent,
+        context: &ComponentContext,
         call: CallContext,
         pass: Option<Pass>,
         state: Arc<CallState>,
@@ -109,7 +135,7 @@ impl Run {
     ) -> Self {
         Self {
             app: app.clone(),
-            component: component.context.id.clone(),
+            component: context.id.clone(),
             call,
             state,
             guest: Some(guest),
@@ -287,9 +313,19 @@ pub(crate) fn store(
     call: CallContext,
     state: &Arc<CallState>,
 ) -> Store<HostState> {
+    store_for(app, &component.context, component.handler.instance_pre().engine(), call, state)
+}
+
+fn store_for(
+    app: &Arc<App>,
+    component: &Arc<ComponentContext>,
+    engine: &Engine,
+    call: CallContext,
+    state: &Arc<CallState>,
+) -> Store<HostState> {
     let context = app.context();
-    let host = HostState::new(context.clone(), component.context.clone(), call, state.clone());
-    let mut store = Store::new(component.handler.instance_pre().engine(), host);
+    let host = HostState::new(context.clone(), component.clone(), call, state.clone());
+    let mut store = Store::new(engine, host);
     store.limiter(|host| &mut host.limiter);
     store.set_hostcall_fuel(context.limits.hostcall_bytes);
     store.set_epoch_deadline(1);

@@ -94,6 +94,18 @@ impl Variables {
         missing.map(|(name, _)| name.clone()).collect()
     }
 
+    /// A template over the app's variables with its value of this moment.
+    ///
+    /// # Errors
+    /// A variable has no value.
+    pub(crate) fn resolve(
+        &self,
+        defaults: &Defaults,
+        template: &Template,
+    ) -> Result<String, VariableError> {
+        resolve(&self.snapshot(), defaults, template)
+    }
+
     /// The providers of this moment. Two calls give the same pointer unless there was a change in between.
     pub(crate) fn snapshot(&self) -> Arc<Providers> {
         self.current.load_full()
@@ -120,6 +132,12 @@ pub(crate) enum VariableError {
 
 /// The variables of the application as its manifest declares them: their defaults, by name.
 pub(crate) type Defaults = BTreeMap<String, Option<String>>;
+
+/// What an application declares of its variables.
+pub(crate) fn defaults(app: &LockedApp) -> Defaults {
+    let variables = app.variables.iter();
+    variables.map(|(name, variable)| (name.clone(), variable.default.clone())).collect()
+}
 
 /// The app's value of a variable, by the providers or else by default.
 ///
@@ -149,11 +167,7 @@ impl ComponentVariables {
     /// # Errors
     /// A template that cannot be parsed, or that uses a variable which the application does not have.
     pub(crate) fn new(app: &LockedApp, component: &LockedComponent) -> Result<Self, TemplateError> {
-        let defaults: Defaults = app
-            .variables
-            .iter()
-            .map(|(name, variable)| (name.clone(), variable.default.clone()))
-            .collect();
+        let defaults = defaults(app);
         let templates = component.config.iter().map(|(name, template)| {
             let template = Template::parse(template)?;
             if let Some(unknown) = template.names().find(|name| !defaults.contains_key(*name)) {
@@ -197,15 +211,24 @@ impl ComponentVariables {
     }
 
     fn resolve(&self, providers: &Providers, it: &Template) -> Result<String, VariableError> {
-        let mut failure = None;
-        let resolved = it.resolve(|name| {
-            app_value(providers, &self.defaults, name).unwrap_or_else(|error| {
-                failure = Some(error);
-                None
-            })
-        });
-        resolved.map_err(|error| failure.unwrap_or(VariableError::Provider(error.to_string())))
+        resolve(providers, &self.defaults, it)
     }
+}
+
+/// A template over an app's variables, with their values as they are now.
+fn resolve(
+    providers: &Providers,
+    defaults: &Defaults,
+    template: &Template,
+) -> Result<String, VariableError> {
+    let mut failure = None;
+    let resolved = template.resolve(|name| {
+        app_value(providers, defaults, name).unwrap_or_else(|error| {
+            failure = Some(error);
+            None
+        })
+    });
+    resolved.map_err(|error| failure.unwrap_or(VariableError::Provider(error.to_string())))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! `wasi:cli` 0.2: environment, standard streams, exit. There is no terminal and nothing to read.
+//! `wasi:cli` 0.2: environment, standard streams, exit. There is no terminal, and only programs have something to read.
 
 use gyre_model::LogStream;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::{
     I32Exit,
+    cli::StdinStream as _,
     p2::{
         DynInputStream, DynOutputStream,
         bindings::cli::{
@@ -35,7 +36,7 @@ impl environment::Host for HostState {
     }
 
     fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
-        Ok(Vec::new())
+        Ok(self.program.arguments.clone())
     }
 
     fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
@@ -55,7 +56,11 @@ impl exit::Host for HostState {
 
 impl stdin::Host for HostState {
     fn get_stdin(&mut self) -> wasmtime::Result<Resource<DynInputStream>> {
-        let stream: DynInputStream = Box::new(ClosedInputStream);
+        let stream: DynInputStream = if self.program.reads_stdin {
+            wasmtime_wasi::cli::stdin().p2_stream()
+        } else {
+            Box::new(ClosedInputStream)
+        };
         Ok(self.table.push(stream)?)
     }
 }

@@ -9,14 +9,16 @@ use std::{
 
 use bytes::Bytes;
 use gyre_model::LogStream;
+use tokio::io::{AsyncRead, ReadBuf};
 use wasmtime::{
     StoreContextMut,
     component::{
-        Access, Accessor, FutureReader, Linker, Resource, Source, StreamConsumer, StreamReader,
-        StreamResult,
+        Access, Accessor, Destination, FutureReader, Linker, Resource, Source, StreamConsumer,
+        StreamProducer, StreamReader, StreamResult,
     },
 };
 use wasmtime_wasi::{
+    cli::StdinStream as _,
     filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView as _},
     p2::{OutputStream as _, bindings as p2},
     p3::{
@@ -66,7 +68,7 @@ impl environment::Host for HostState {
     }
 
     fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
-        Ok(Vec::new())
+        p2::cli::environment::Host::get_arguments(self)
     }
 
     fn get_initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
@@ -92,8 +94,46 @@ impl<T> stdin::HostWithStore<T> for HasHost {
     fn read_via_stream(
         mut store: Access<'_, T, Self>,
     ) -> wasmtime::Result<(StreamReader<u8>, Ended)> {
-        let nothing = StreamReader::new(&mut store, std::iter::empty())?;
-        Ok((nothing, FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?))
+        let stream = if store.get().program.reads_stdin {
+            StreamReader::new(
+                &mut store,
+                FromStdin(wasmtime_wasi::cli::stdin().async_stream().into()),
+            )?
+        } else {
+            StreamReader::new(&mut store, std::iter::empty())?
+        };
+        Ok((stream, FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?))
+    }
+}
+
+/// What is taken of the process's standard input at once.
+const STDIN_BYTES: usize = 8 << 10;
+
+/// The process's standard input.
+struct FromStdin(Pin<Box<dyn AsyncRead + Send + Sync>>);
+
+impl<T> StreamProducer<T> for FromStdin {
+    type Item = u8;
+    type Buffer = Bytes;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: StoreContextMut<'a, T>,
+        mut destination: Destination<'a, u8, Bytes>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        let mut bytes = [0; STDIN_BYTES];
+        let mut bytes = ReadBuf::new(&mut bytes);
+        match self.0.as_mut().poll_read(cx, &mut bytes) {
+            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if !bytes.filled().is_empty() => {
+                destination.set_buffer(Bytes::copy_from_slice(bytes.filled()));
+                Poll::Ready(Ok(StreamResult::Completed))
+            }
+            Poll::Ready(_) => Poll::Ready(Ok(StreamResult::Dropped)),
+        }
     }
 }
 
