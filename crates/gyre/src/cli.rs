@@ -273,6 +273,9 @@ pub(crate) struct UpArgs {
     /// Time that it has to begin a response [default: none]
     #[arg(long, value_name = "TIME")]
     pub(crate) request_timeout: Option<Range<Duration>>,
+    /// The arguments of a command trigger's program
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
 }
 
 #[derive(Debug, Args)]

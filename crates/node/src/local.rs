@@ -9,11 +9,12 @@ use std::{
 };
 
 use gyre_data::{DatabaseError, Databases, KeyValueError, KeyValueStores, Location};
-use gyre_edge::{BindError, Edge, EdgeConfig, EdgeHandle, Routes, RoutingTable};
+use gyre_edge::{BindError, Bound, Edge, EdgeConfig, EdgeHandle, Routes, RoutingTable};
 use gyre_model::{Application, Limits};
 use gyre_runtime::{
-    AppSpec, CacheConfig, CompileError, CompileEvent, Compiler, DataGrants, LoadError, ReuseConfig,
-    Runtime, RuntimeConfig, RuntimeError, SelfOrigin, Variables,
+    App, AppSpec, CacheConfig, CompileError, CompileEvent, Compiler, DataGrants, LoadError,
+    ReuseConfig, Runtime, RuntimeConfig, RuntimeError, SelfOrigin, SqsAccess, TriggerError,
+    TriggerOptions, Triggers, Variables,
 };
 use gyre_store::{Keyring, KeyringError};
 
@@ -31,8 +32,10 @@ const DEFAULT: &str = "default";
 pub struct LocalConfig {
     /// The application.
     pub application: Application,
-    /// How it listens.
-    pub edge: EdgeConfig,
+    /// How it listens, if it has HTTP triggers.
+    pub edge: Option<EdgeConfig>,
+    /// With what its queue triggers ask queues.
+    pub sqs: Option<SqsAccess>,
     /// What its guests are held to.
     pub limits: Limits,
     /// How its instances are used again, where their world allows for it.
@@ -81,6 +84,9 @@ pub enum LocalError {
     /// A component does not compile.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// A trigger does not start.
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
     /// The application cannot be loaded.
     #[error(transparent)]
     Load(#[from] Arc<LoadError>),
@@ -116,8 +122,10 @@ pub enum LocalError {
 /// A local application that serves.
 #[derive(Debug)]
 pub struct LocalNode {
-    edge: EdgeHandle,
-    address: SocketAddr,
+    edge: Option<EdgeHandle>,
+    address: Option<SocketAddr>,
+    app: Arc<App>,
+    triggers: Triggers,
     stores: KeyValueStores,
     databases: Databases,
     log: Arc<LocalLog>,
@@ -136,9 +144,9 @@ impl LocalNode {
         if !missing.is_empty() {
             return Err(LocalError::Variables(missing));
         }
-        let is_tls = config.edge.tls.is_some();
-        let bound = Edge::bind(config.edge)?;
-        let address = bound.local_addr();
+        let is_tls = config.edge.as_ref().is_some_and(|edge| edge.tls.is_some());
+        let bound = config.edge.map(Edge::bind).transpose()?;
+        let address = bound.as_ref().map(Bound::local_addr);
         let cache = config.cache.map(|dir| cache_config(&dir)).transpose()?;
         let is_cached = cache.is_some();
         let runtime = Runtime::new(RuntimeConfig {
@@ -191,7 +199,7 @@ impl LocalNode {
                 .get(gyre_package::registry::DIGEST_KEY)
                 .and_then(|digest| digest.as_str()?.parse().ok()),
             allow_transient_write: config.allow_transient_write,
-            self_origin: Some(SelfOrigin {
+            self_origin: address.map(|address| SelfOrigin {
                 scheme: scheme.parse().expect("it is http or https"),
                 address: reachable(address),
                 host: None,
@@ -199,20 +207,43 @@ impl LocalNode {
             ..AppSpec::new(application.locked.name(), Arc::new(move || Ok(source.clone())))
         });
         app.load().await?;
-        let routes: Arc<Routes<Target>> =
-            Arc::new(Routes::from_pointee(RoutingTable::single(Arc::new(Target::App(app)))));
-        let edge = bound.serve(|_worker| Front { control: None }, routes);
-        Ok(Self { edge, address, stores, databases, log: config.log })
+        let options = TriggerOptions { is_patient: false, sqs: config.sqs };
+        let triggers = app.start_triggers(&options).await?;
+        let target = Arc::new(Target::App(app.clone()));
+        let edge = bound.map(|bound| {
+            let routes: Arc<Routes<Target>> =
+                Arc::new(Routes::from_pointee(RoutingTable::single(target)));
+            bound.serve(|_worker| Front { control: None }, routes)
+        });
+        Ok(Self { edge, address, app, triggers, stores, databases, log: config.log })
     }
 
-    /// The address it listens on.
-    pub fn address(&self) -> SocketAddr {
+    /// The address it listens on, if it has HTTP triggers.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// What Spin prints of its other triggers, line by line.
+    pub fn trigger_lines(&self) -> &[String] {
+        self.triggers.lines()
+    }
+
+    /// Runs the program of its first command trigger to its end. Returns its exit code.
+    ///
+    /// # Errors
+    /// It has none.
+    pub async fn run_command(&self, arguments: Vec<String>) -> Result<u8, LocalError> {
+        Ok(self.app.run_command(arguments).await?)
     }
 
     /// Lets requests in flight finish, at most for `grace`; brings everything to disk; ends.
     pub async fn shutdown(self, grace: Duration) {
-        self.edge.shutdown(grace).await;
+        let edge = async {
+            if let Some(edge) = self.edge {
+                edge.shutdown(grace).await;
+            }
+        };
+        tokio::join!(edge, self.triggers.stop(grace));
         self.stores.close().await;
         self.databases.close().await;
         let log = self.log.clone();

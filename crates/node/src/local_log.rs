@@ -1,4 +1,5 @@
-//! What the guests of a local application print: appended to files as it comes, and shown on standard error.
+//! What the guests of a local application print: appended to files as it comes, and shown on standard error;
+//! what a program prints, on standard output.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -26,6 +27,8 @@ pub struct LocalLogConfig {
     pub truncate: bool,
     /// Whose output is shown: of these components, or of all.
     pub follow: Follow,
+    /// The component that is a program: what it prints is data, shown on standard output.
+    pub program: Option<String>,
 }
 
 /// Whose output is shown.
@@ -132,8 +135,14 @@ fn write(config: &LocalLogConfig, entries: &Receiver<LogEntry>) {
             (follow, _) => follow.shows(&entry.component),
         };
         if is_shown {
-            let mut stderr = std::io::stderr().lock();
-            let _ = stderr.write_all(&entry.bytes).and_then(|()| stderr.flush());
+            let is_data = entry.stream == LogStream::Stdout
+                && config.program.as_deref() == Some(&*entry.component);
+            let mut out: Box<dyn std::io::Write> = if is_data {
+                Box::new(std::io::stdout().lock())
+            } else {
+                Box::new(std::io::stderr().lock())
+            };
+            let _ = out.write_all(&entry.bytes).and_then(|()| out.flush());
         }
     }
 }

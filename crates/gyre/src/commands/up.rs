@@ -10,10 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use gyre_edge::{BindError, EdgeConfig, TlsConfig};
-use gyre_manifest::http::{HttpApp, list_routes};
+use gyre_manifest::{
+    events::EventTriggers,
+    http::{HttpApp, TRIGGER_TYPE, list_routes},
+};
 use gyre_model::{Application, Limits};
 use gyre_node::{Follow, LocalConfig, LocalError, LocalLog, LocalLogConfig, LocalNode, Seed};
-use gyre_runtime::{CompileEvent, Compiler, ReuseConfig, Variables, VariablesProvider};
+use gyre_runtime::{CompileEvent, Compiler, ReuseConfig, SqsAccess, Variables, VariablesProvider};
 use serde::Serialize;
 
 use crate::{
@@ -54,7 +57,8 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
     )
     .await?;
     let application = &loaded.application;
-    check(application)?;
+    let events = check(application, &args.arguments)?;
+    let is_http = application.locked.triggers.iter().any(|it| it.trigger_type == TRIGGER_TYPE);
     let ids: Vec<String> =
         application.locked.components.iter().map(|component| component.id.clone()).collect();
     for id in &args.follow {
@@ -77,6 +81,7 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
                 (false, true) => Follow::All,
                 (false, false) => Follow::Only(args.follow.iter().cloned().collect()),
             },
+            program: events.command.first().cloned(),
         },
         &ids,
     )?;
@@ -103,7 +108,8 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
         ];
         let config = LocalConfig {
             application: application.clone(),
-            edge,
+            edge: is_http.then_some(edge),
+            sqs: SqsAccess::from_environment(std::env::vars()),
             limits: limits.clone(),
             reuse: ReuseConfig {
                 requests: args.max_instance_reuse_count,
@@ -140,10 +146,25 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
         }
     };
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
-    print_routes(&format!("{scheme}://{}", node.address()), application, args.format)?;
-    stopped().await;
+    if let Some(address) = node.address() {
+        print_routes(&format!("{scheme}://{address}"), application, args.format)?;
+    }
+    if args.format == Format::Plain {
+        for line in node.trigger_lines() {
+            printer::data(line);
+        }
+    }
+    let code = if events.command.is_empty() {
+        stopped().await;
+        0
+    } else {
+        tokio::select! {
+            code = node.run_command(args.arguments) => code?,
+            () = stopped() => 0,
+        }
+    };
     node.shutdown(GRACE).await;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(code))
 }
 
 /// Shows which components are being compiled, while they are.
@@ -169,25 +190,19 @@ pub(crate) fn compile_progress() -> impl Fn(CompileEvent) + Send + Sync + 'stati
     }
 }
 
-fn check(application: &Application) -> Result<()> {
-    let other = application
-        .locked
-        .triggers
-        .iter()
-        .find(|trigger| trigger.trigger_type != gyre_manifest::http::TRIGGER_TYPE);
-    if let Some(trigger) = other {
-        bail!(
-            "No built-in trigger named '{0}', and no plugin named 'trigger-{0}' was found",
-            trigger.trigger_type
-        );
-    }
+/// Checks the triggers, and that the arguments are for one of them.
+fn check(application: &Application, arguments: &[String]) -> Result<EventTriggers> {
+    let events = EventTriggers::from_locked(&application.locked)?;
     if application.locked.triggers.is_empty() {
         bail!("No triggers in app");
+    }
+    if let (Some(first), true) = (arguments.first(), events.command.is_empty()) {
+        bail!("Unrecognised trigger option {first:?}");
     }
     for notice in HttpApp::from_locked(&application.locked)?.notices() {
         printer::note(notice);
     }
-    Ok(())
+    Ok(events)
 }
 
 /// Says where data is kept, if there is any.
