@@ -22,9 +22,9 @@ use wasmtime::component::Linker;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::WasiHttpHooks;
 
+pub(crate) use egress::{Door, TlsPeer, handshake};
 pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};
-pub(crate) use egress::{Door, TlsPeer, handshake};
 pub(crate) use variables::{Defaults, defaults};
 pub use variables::{Variables, VariablesProvider};
 

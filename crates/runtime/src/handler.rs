@@ -4,11 +4,13 @@
 //! polled, charged and ended is the same for all: see `run`.
 
 mod snapshots;
+mod wagi;
 mod wasi02;
 mod wasi03;
 
 use std::sync::Arc;
 
+use gyre_manifest::http::Executor;
 use http::Request;
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::{
@@ -36,6 +38,8 @@ pub(crate) enum Handler {
     Snapshot(snapshots::SnapshotPre),
     /// `wasi:http/handler` 0.3: an instance answers many.
     Wasi03(Box<Reusable>),
+    /// That of a program: a fresh instance for each request.
+    Wagi(wagi::WagiPre),
 }
 
 /// Why a component cannot be called for a request.
@@ -53,6 +57,9 @@ pub(crate) enum HandlerError {
         .0.join(", ")
     )]
     Several(Vec<String>),
+    /// It is to be run as a program, and is none.
+    #[error("it exports no wasi:cli/run@0.2.x, which the wagi executor calls")]
+    NoProgram,
     /// It exports one that is not as it should be.
     #[error("its handler is not as published: {0}")]
     Shape(String),
@@ -68,6 +75,17 @@ const NAMES: [&str; 5] = [
 ];
 
 impl Handler {
+    /// How a trigger's executor calls a component.
+    pub(crate) fn new(
+        pre: &InstancePre<HostState>,
+        executor: &Executor,
+        reuse: ReuseConfig,
+        budget: &Arc<Budget>,
+    ) -> Result<Self, HandlerError> {
+        let Executor::Wagi { argv } = executor else { return Self::of(pre, reuse, budget) };
+        wagi::WagiPre::new(pre.clone(), argv).map(Self::Wagi).map_err(|_| HandlerError::NoProgram)
+    }
+
     /// The handler that a component exports: exactly one.
     ///
     /// `reuse` and `budget` are for those of which an instance may answer several requests.
@@ -105,6 +123,7 @@ impl Handler {
             Self::Wasi02(pre) => pre.instance_pre(),
             Self::Snapshot(pre) => pre.instance_pre(),
             Self::Wasi03(reusable) => reusable.instance_pre(),
+            Self::Wagi(pre) => pre.instance_pre(),
         }
     }
 
@@ -127,6 +146,7 @@ impl Handler {
                 snapshots::answer(pre.clone(), fresh(), request, scheme, state.clone())
             }
             Self::Wasi03(reusable) => reusable.answer(app, component, call, request, scheme, state),
+            Self::Wagi(pre) => pre.answer(fresh(), request, &scheme, state.clone()),
         }
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use gyre_model::LogStream;
 use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -44,6 +45,18 @@ pub(crate) struct Program {
     pub(crate) reads_stdin: bool,
 }
 
+/// What a program of the common gateway interface is given instead, for one request.
+pub(crate) struct Gateway {
+    /// Its environment, the component's included.
+    pub(crate) env: Vec<(String, String)>,
+    /// Its arguments.
+    pub(crate) arguments: Vec<String>,
+    /// Its standard input; taken when it is first asked for.
+    pub(crate) stdin: Option<DynInputStream>,
+    /// Makes a handle of its standard output.
+    pub(crate) stdout: Box<dyn Fn() -> DynOutputStream + Send>,
+}
+
 /// The host's state of one instance.
 pub(crate) struct HostState {
     /// The guest's handles.
@@ -64,6 +77,8 @@ pub(crate) struct HostState {
     call: CallContext,
     /// What it is run with, where it is a program.
     pub(crate) program: Program,
+    /// There where it answers a request as a program.
+    pub(crate) gateway: Option<Box<Gateway>>,
     stdout: Option<GuestStream>,
     stderr: Option<GuestStream>,
 }
@@ -104,6 +119,7 @@ impl HostState {
             component,
             call,
             program: Program::default(),
+            gateway: None,
             stdout: None,
             stderr: None,
         }

@@ -14,7 +14,7 @@ use crate::{
 };
 use gyre_manifest::{
     events::{EventTriggerError, EventTriggers},
-    http::{Executor, HttpApp, HttpRoute, HttpTriggerError, StaticResponse},
+    http::{Executor, HttpApp, HttpRoute, HttpTrigger, HttpTriggerError, StaticResponse},
     routes::Route,
 };
 use gyre_model::{Application, BoxError, Mount};
@@ -46,11 +46,6 @@ pub enum LoadError {
         /// The component's id.
         component: String,
     },
-    /// A way of calling a component that is not there yet.
-    #[error(
-        "component {0:?} uses the wagi executor, which this version of Gyre does not support yet"
-    )]
-    Wagi(String),
     /// Its other triggers cannot be used.
     #[error(transparent)]
     EventTrigger(#[from] EventTriggerError),
@@ -191,7 +186,8 @@ impl Loaded {
         if http.triggers().is_empty() && events.is_empty() {
             return Err(LoadError::NoTriggers);
         }
-        let mut components = HashMap::new();
+        // A component that triggers call in several ways is there once for each; its code is there once.
+        let mut ways: Vec<(&str, &Executor, Arc<LoadedComponent>)> = Vec::new();
         let mut targets = Vec::new();
         for trigger in http.triggers() {
             let Some(id) = &trigger.component else {
@@ -199,14 +195,15 @@ impl Loaded {
                 targets.push(Target::Static(answer.ok_or(LoadError::NoTriggers)?));
                 continue;
             };
-            if matches!(trigger.executor, Executor::Wagi { .. }) {
-                return Err(LoadError::Wagi(id.clone()));
-            }
-            if !components.contains_key(id) {
-                let component = load_component(runtime, spec, &application, &trigger.id, id)?;
-                components.insert(id.clone(), Arc::new(component));
-            }
-            let component = Arc::clone(&components[id]);
+            let known = ways.iter().find(|(each, way, _)| each == id && *way == &trigger.executor);
+            let component = if let Some((_, _, component)) = known {
+                component.clone()
+            } else {
+                let component = load_component(runtime, spec, &application, trigger, id)?;
+                let component = Arc::new(component);
+                ways.push((id, &trigger.executor, component.clone()));
+                component
+            };
             let route = match &trigger.route {
                 HttpRoute::Public(route) => Route::parse(route).ok(),
                 HttpRoute::Private => None,
@@ -223,6 +220,12 @@ impl Loaded {
             }
         }
         let defaults = defaults(locked);
+        // The other components of the app call it as what it is first of all.
+        ways.sort_by_key(|(_, executor, _)| **executor != Executor::Http);
+        let mut components = HashMap::new();
+        for (id, _, component) in &ways {
+            components.entry((*id).to_owned()).or_insert_with(|| component.clone());
+        }
         let (name, version) = (locked.name().to_owned(), locked.version().map(str::to_owned));
         Ok(Self { name, version, http, targets, components, event_components, events, defaults })
     }
@@ -232,14 +235,15 @@ fn load_component(
     runtime: &Runtime,
     spec: &AppSpec,
     application: &Application,
-    trigger: &str,
+    trigger: &HttpTrigger,
     id: &str,
 ) -> Result<LoadedComponent, LoadError> {
-    let (code, pre, context) = link_component(runtime, spec, application, trigger, id)?;
-    let handler =
-        Handler::of(&pre, spec.reuse, runtime.reusable()).map_err(|source: HandlerError| {
-            LoadError::Handler { component: id.to_owned(), source: source.into() }
-        })?;
+    let (code, pre, context) = link_component(runtime, spec, application, &trigger.id, id)?;
+    let handler = Handler::new(&pre, &trigger.executor, spec.reuse, runtime.reusable());
+    let handler = handler.map_err(|source: HandlerError| LoadError::Handler {
+        component: id.to_owned(),
+        source: source.into(),
+    })?;
     Ok(LoadedComponent { context, handler, _code: code })
 }
 

@@ -109,7 +109,19 @@ impl Builder {
         Self::new().component("only", &json!("/..."), &guest(body))
     }
 
-    pub(crate) fn component(mut self, id: &str, route: &Value, wasm: &[u8]) -> Self {
+    pub(crate) fn component(self, id: &str, route: &Value, wasm: &[u8]) -> Self {
+        self.source(id, wasm).trigger(&json!({ "component": id, "route": route }))
+    }
+
+    /// A component that is run as a program.
+    pub(crate) fn program(self, id: &str, route: &str, wasm: &[u8]) -> Self {
+        let executor = json!({ "type": "wagi" });
+        let trigger = json!({ "component": id, "route": route, "executor": executor });
+        self.source(id, wasm).trigger(&trigger)
+    }
+
+    /// A component that nothing calls.
+    pub(crate) fn source(mut self, id: &str, wasm: &[u8]) -> Self {
         let path = self.dir.path().join(format!("{id}.wasm"));
         fs_err::write(&path, wasm).unwrap();
         self.wasm.insert(id.to_owned(), WasmFile { path, digest: Digest::of(wasm) });
@@ -118,7 +130,7 @@ impl Builder {
             "source": { "content_type": "application/wasm", "digest": "sha256:0" },
             "env": { "FROM": "manifest", "OTHER": "x" },
         }));
-        self.trigger(&json!({ "component": id, "route": route }))
+        self
     }
 
     /// Where the last component may connect to.

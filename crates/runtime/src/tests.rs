@@ -6,4 +6,5 @@ mod limits;
 mod requests;
 mod snapshots;
 mod streaming;
+mod wagi;
 mod wasi03;

@@ -32,11 +32,17 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 
 impl environment::Host for HostState {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(self.component.env.clone())
+        Ok(match &self.gateway {
+            Some(gateway) => gateway.env.clone(),
+            None => self.component.env.clone(),
+        })
     }
 
     fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
-        Ok(self.program.arguments.clone())
+        Ok(match &self.gateway {
+            Some(gateway) => gateway.arguments.clone(),
+            None => self.program.arguments.clone(),
+        })
     }
 
     fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
@@ -56,10 +62,11 @@ impl exit::Host for HostState {
 
 impl stdin::Host for HostState {
     fn get_stdin(&mut self) -> wasmtime::Result<Resource<DynInputStream>> {
-        let stream: DynInputStream = if self.program.reads_stdin {
-            wasmtime_wasi::cli::stdin().p2_stream()
-        } else {
-            Box::new(ClosedInputStream)
+        let given = self.gateway.as_mut().and_then(|gateway| gateway.stdin.take());
+        let stream: DynInputStream = match given {
+            Some(stream) => stream,
+            None if self.program.reads_stdin => wasmtime_wasi::cli::stdin().p2_stream(),
+            None => Box::new(ClosedInputStream),
         };
         Ok(self.table.push(stream)?)
     }
@@ -67,7 +74,10 @@ impl stdin::Host for HostState {
 
 impl stdout::Host for HostState {
     fn get_stdout(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(self.output(LogStream::Stdout));
+        let stream: DynOutputStream = match &self.gateway {
+            Some(gateway) => (gateway.stdout)(),
+            None => Box::new(self.output(LogStream::Stdout)),
+        };
         Ok(self.table.push(stream)?)
     }
 }
