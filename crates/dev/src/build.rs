@@ -5,7 +5,11 @@ use std::{
     process::{Command, ExitStatus},
 };
 
-use gyre_manifest::AppManifest;
+use gyre_manifest::{
+    AppManifest,
+    id::KebabId,
+    schema::{Component, ComponentSource, DependencySource},
+};
 
 /// One component's build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +60,7 @@ pub fn plan(app: &AppManifest, folder: &Path, only: &[String]) -> Result<Vec<Ste
         return Err(BuildError::NoSuchComponent(id.clone()));
     }
     let mut steps = Vec::new();
-    for (id, component) in &app.components {
+    for (id, component) in in_order(app) {
         let Some(build) = &component.build else { continue };
         if !only.is_empty() && !only.iter().any(|each| each == id.as_str()) {
             continue;
@@ -79,6 +83,35 @@ pub fn plan(app: &AppManifest, folder: &Path, only: &[String]) -> Result<Vec<Ste
         steps.push(Step { component: id.to_string(), commands, workdir });
     }
     Ok(steps)
+}
+
+/// The components, each after those that it depends on: their interfaces are known once they are built. Otherwise, and
+/// in a circle, in the manifest's order.
+fn in_order(app: &AppManifest) -> Vec<(&KebabId, &Component)> {
+    fn visit<'a>(app: &'a AppManifest, at: usize, order: &mut Vec<usize>, seen: &mut [bool]) {
+        if std::mem::replace(&mut seen[at], true) {
+            return;
+        }
+        for dependency in app.components[at].dependencies.values() {
+            let builds = |(_, other): &(&KebabId, &Component)| match &dependency.source {
+                // A dependency on a component was replaced by the component's source.
+                DependencySource::Local { path } => {
+                    matches!(other.source.value(), ComponentSource::Local(made) if made == path)
+                }
+                _ => false,
+            };
+            for (other, _) in app.components.iter().enumerate().filter(|(_, it)| builds(it)) {
+                visit(app, other, order, seen);
+            }
+        }
+        order.push(at);
+    }
+    let mut order = Vec::new();
+    let mut seen = vec![false; app.components.len()];
+    for at in 0..app.components.len() {
+        visit(app, at, &mut order, &mut seen);
+    }
+    order.into_iter().filter_map(|at| app.components.get_index(at)).collect()
 }
 
 /// Runs a shell command, with our own streams as its streams.
@@ -131,6 +164,19 @@ mod tests {
         let commands = vec!["one".to_owned(), "two".to_owned()];
         assert_eq!(steps, [Step { component: "a".to_owned(), commands, workdir }]);
         assert_eq!(plan(&app(APP), Path::new("/x"), &["b".to_owned()]).unwrap(), []);
+    }
+
+    #[test]
+    fn a_component_is_built_after_those_that_it_depends_on() {
+        let depends = APP.replace(
+            "workdir = \"sub\" }",
+            "workdir = \"sub\" }\n[component.a.dependencies]\n\"x:y\" = { component = \"b\" }",
+        );
+        let depends =
+            depends.replace("source = \"b.wasm\"", "source = \"b.wasm\"\nbuild.command = \"b\"");
+        let steps = plan(&app(&depends), Path::new("/x"), &[]).unwrap();
+        let order: Vec<_> = steps.iter().map(|step| step.component.as_str()).collect();
+        assert_eq!(order, ["b", "a"]);
     }
 
     #[test]

@@ -171,6 +171,12 @@ pub(crate) struct BuildArgs {
     /// Build only this component
     #[arg(short = 'c', long = "component-id", value_name = "ID")]
     pub(crate) components: Vec<String>,
+    /// Do not write the interfaces of dependencies (spin-dependencies.wit)
+    #[arg(long)]
+    pub(crate) skip_generate_wits: bool,
+    /// Accepted for compatibility: Gyre does not check target environments
+    #[arg(long, hide = true)]
+    pub(crate) skip_target_checks: bool,
     /// Run the application after the build
     #[arg(short, long)]
     pub(crate) up: bool,

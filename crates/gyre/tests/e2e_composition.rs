@@ -142,6 +142,28 @@ fn what_does_not_match_is_refused_before_it_runs() {
 }
 
 #[test]
+fn a_build_finds_the_interfaces_of_dependencies_beside_its_sources() {
+    let app = probed(
+        "[component.probed.dependencies]\n\"guests:probe\" = { path = \"probe.wasm\" }\n\n\
+         [component.probed.build]\ncommand = \"cp spin-dependencies.wit seen.wit\"",
+    );
+    let gyre = Gyre::new();
+    let _ = gyre.run(&["build", "--from", app.argument()]).ok();
+    let wit = fs_err::read_to_string(app.path().join("seen.wit")).unwrap();
+    for part in [
+        "package root:component;",
+        "import guests:probe/probe@1.0.0;",
+        "ask: func(what: string) -> string;",
+    ] {
+        assert!(wit.contains(part), "{part} is not in\n{wit}");
+    }
+    // Where it is not to be made, it is not.
+    fs_err::remove_file(app.path().join("spin-dependencies.wit")).unwrap();
+    let arguments = ["build", "--from", app.argument(), "--skip-generate-wits"];
+    let _ = gyre.run(&arguments).failed().says("the build of component probed failed");
+}
+
+#[test]
 fn a_composed_application_is_deployed_as_one() {
     let app =
         probed("[component.probed.dependencies]\n\"guests:probe\" = { path = \"probe.wasm\" }");

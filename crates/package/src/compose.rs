@@ -27,8 +27,10 @@ mod deny;
 mod graph;
 #[cfg(test)]
 mod tests;
+mod wit;
 
 use capabilities::Inherited;
+pub use wit::dependencies_wit;
 
 /// Changes when the same inputs would be composed differently.
 const VERSION: &str = "1";

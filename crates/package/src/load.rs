@@ -29,7 +29,7 @@ mod tests;
 pub use error::{FilesError, LoadError, SourceError};
 use source::{Remote, Sources};
 
-use crate::{SUPPORTED_FEATURES, artifact, registry::Packages};
+use crate::{SUPPORTED_FEATURES, artifact, compose, registry::Packages};
 
 /// How an application is loaded from its folder.
 #[derive(Debug, Clone)]
@@ -89,6 +89,43 @@ pub async fn from_manifest(path: &Path, options: LoadOptions) -> Result<Applicat
     blocking(move || {
         let path = plan.path.clone();
         plan.fill(&sources).map_err(|err| LoadError::App { path, source: Box::new(err) })
+    })
+    .await
+}
+
+/// The interfaces that the dependencies of a component offer it, as WIT; `None` if it has no dependencies. `app` is
+/// normalized, its manifest lies in `root`.
+///
+/// # Errors
+/// A dependency that cannot be had, or whose interfaces cannot be written.
+pub async fn dependencies_wit(
+    app: &AppManifest,
+    root: &Path,
+    component: &str,
+    cache_dir: &Path,
+    packages: &Packages,
+) -> Result<Option<String>, LoadError> {
+    let Some((_, component)) = app.components.iter().find(|(id, _)| id.as_str() == component)
+    else {
+        return Err(LoadError::NoSuchComponent(component.to_owned()));
+    };
+    if component.dependencies.is_empty() {
+        return Ok(None);
+    }
+    let dependencies: Vec<_> = component.dependencies.clone().into_iter().collect();
+    let remote: HashSet<Remote> = dependencies
+        .iter()
+        .filter_map(|(name, dependency)| Remote::of_dependency(Some(name), &dependency.source))
+        .collect();
+    let mut sources = Sources::new(root, cache_dir);
+    sources.download(remote.into_iter().collect(), packages).await?;
+    blocking(move || {
+        let mut found = Vec::new();
+        for (name, dependency) in dependencies {
+            let file = sources.code(Some(&name), &dependency.source, dependency.span())?;
+            found.push((name, fs_err::read(&file.path)?));
+        }
+        compose::dependencies_wit(&found).map(Some).map_err(LoadError::Interfaces)
     })
     .await
 }

@@ -3,17 +3,23 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
-use gyre_dev::build;
+use gyre_dev::build::{self, Step};
+use gyre_manifest::AppManifest;
+use gyre_package::load;
 
+use super::runtime;
 use crate::{
     application::{self, Place},
     cli::{BuildArgs, Cli, Command, FromArgs},
-    printer,
+    config, printer,
 };
+
+/// The interfaces of a component's dependencies, beside its sources.
+const WIT: &str = "spin-dependencies.wit";
 
 /// `gyre build`.
 pub(crate) fn run(args: BuildArgs) -> Result<ExitCode> {
-    let code = build(&args.from, &args.components)?;
+    let code = build_with(&args.from, &args.components, !args.skip_generate_wits)?;
     if let Some(code) = code {
         return Ok(code);
     }
@@ -38,6 +44,10 @@ pub(crate) fn run(args: BuildArgs) -> Result<ExitCode> {
 
 /// Builds an application. The exit code of the command that failed, if one did.
 pub(crate) fn build(from: &FromArgs, only: &[String]) -> Result<Option<ExitCode>> {
+    build_with(from, only, true)
+}
+
+fn build_with(from: &FromArgs, only: &[String], has_wit: bool) -> Result<Option<ExitCode>> {
     let Place::Manifest(path) = application::find_from(from)? else {
         bail!("a component cannot be built without its application's manifest");
     };
@@ -50,6 +60,13 @@ pub(crate) fn build(from: &FromArgs, only: &[String]) -> Result<Option<ExitCode>
         return Ok(None);
     }
     for step in steps {
+        if has_wit && let Err(error) = write_wit(&app, folder, &step) {
+            // The build may do without: it says so itself where it cannot.
+            printer::note(format_args!(
+                "the interfaces of {}'s dependencies were not written ({error:#}); --skip-generate-wits leaves them alone",
+                step.component
+            ));
+        }
         for command in &step.commands {
             printer::data(format_args!("Building component {} with `{command}`", step.component));
             let status = build::run(command, &step.workdir)?;
@@ -66,4 +83,18 @@ pub(crate) fn build(from: &FromArgs, only: &[String]) -> Result<Option<ExitCode>
     }
     printer::data("Finished building all Spin components");
     Ok(None)
+}
+
+/// Writes the interfaces of a component's dependencies beside its sources.
+fn write_wit(app: &AppManifest, folder: &Path, step: &Step) -> Result<()> {
+    let path = step.workdir.join(WIT);
+    let cache = config::cache_folder()?.join("components");
+    let packages = config::packages()?;
+    let wit = load::dependencies_wit(app, folder, &step.component, &cache, &packages);
+    if let Some(text) = runtime()?.block_on(wit)?
+        && fs_err::read_to_string(&path).ok().as_deref() != Some(text.as_str())
+    {
+        fs_err::write(&path, text)?;
+    }
+    Ok(())
 }

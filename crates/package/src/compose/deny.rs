@@ -82,7 +82,7 @@ pub(super) fn adapter(component: &[u8], inherited: &Inherited) -> Result<Option<
 }
 
 /// A name with `%` where a part of it could be a keyword of WIT: `wasi:http/%types@0.2.0`.
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     let (path, version) = match name.split_once('@') {
         Some((path, version)) => (path, format!("@{version}")),
         None => (name, String::new()),

@@ -279,3 +279,23 @@ async fn triggers_with_the_same_component_have_their_own_middleware() {
     assert!(app.locked.components[0].trigger_dependencies.is_empty());
     assert!(app.locked.triggers[1].trigger_dependencies.is_empty());
 }
+
+#[test]
+fn the_interfaces_of_dependencies_are_written_as_wit() {
+    let dependency = |name: &str, text: &str| (name.parse().unwrap(), compile(text));
+    let other = GREETS.replace("test:dep/greeter@1.0.0", "test:else/greeter@2.0.0");
+    let text = dependencies_wit(&[
+        dependency("test:dep", GREETS),
+        dependency("test:else/greeter", &other),
+    ])
+    .unwrap();
+    let mut resolve = Resolve::default();
+    let package = resolve.push_source("spin-dependencies.wit", &text).unwrap();
+    let world = &resolve.worlds[resolve.packages[package].worlds["root"]];
+    let imports: Vec<_> = world.imports.keys().map(|key| resolve.name_world_key(key)).collect();
+    assert_eq!(imports, ["test:dep/greeter@1.0.0", "test:else/greeter@2.0.0"], "{text}");
+    assert!(text.contains("greet: func() -> u32"), "{text}");
+
+    let err = dependencies_wit(&[dependency("test:dep/other", GREETS)]).unwrap_err();
+    assert_eq!(err, "dependency 'test:dep/other': it exports no interface of that name");
+}

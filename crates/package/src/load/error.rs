@@ -90,6 +90,9 @@ pub enum LoadError {
         #[source]
         source: SourceError,
     },
+    /// Interfaces of dependencies that cannot be written as WIT.
+    #[error("{0}")]
+    Interfaces(String),
     /// A component's files.
     #[error(transparent)]
     Files(#[from] FilesError),
