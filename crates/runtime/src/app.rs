@@ -26,6 +26,7 @@ use crate::{
     call::Answer,
     capability::AppShared,
     context::{AppContext, ChainError},
+    detached::detached,
     event::{Event, Reply},
     failure::Failure,
     gate::{Gate, Pass, Refused},
@@ -262,6 +263,13 @@ impl App {
             Ok(pass) => {
                 if trigger::prepare_chained(&mut request).is_ok() {
                     let call = CallContext { depth, ..caller };
+                    if callee.is_concurrent() {
+                        let (app, callee) = (self.clone(), callee.clone());
+                        let response = detached(async move {
+                            app.run(&callee, call, request, Scheme::Http, pass).await
+                        });
+                        return response.await.ok_or(ChainError::Gone);
+                    }
                     self.run(callee, call, request, Scheme::Http, pass).await
                 } else {
                     whole(trigger::status(StatusCode::BAD_REQUEST))

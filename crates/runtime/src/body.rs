@@ -138,7 +138,16 @@ impl Streamed {
                         && !self.run.as_ref().is_some_and(Running::is_late) =>
                 {
                     self.state = State::Ended;
-                    self.go_on();
+                    // Most have only to return now, which is not worth a task.
+                    match self.run.as_mut().and_then(|run| run.poll(cx)) {
+                        Some(Poll::Pending) | None => self.go_on(),
+                        Some(Poll::Ready(Outcome::Done)) => self.run = None,
+                        Some(Poll::Ready(Outcome::Failed { failure, .. })) => {
+                            if let Some(run) = self.run.take() {
+                                run.report(&failure);
+                            }
+                        }
+                    }
                     return Poll::Ready(None);
                 }
                 // Broken, or given up by the guest, which may go on.

@@ -13,6 +13,7 @@ mod call;
 mod capability;
 mod compile;
 mod context;
+mod detached;
 mod engine;
 mod event;
 mod failure;

@@ -7,6 +7,7 @@ use crate::{
     capability::{Defaults, GrantError, Grants, defaults},
     compile::Code,
     context::ComponentContext,
+    engine::Abi,
     event::EventHandler,
     handler::{Handler, HandlerError},
     host::HostState,
@@ -136,7 +137,14 @@ pub(crate) struct LoadedComponent {
     pub(crate) context: Arc<ComponentContext>,
     pub(crate) handler: Handler,
     /// Held so that other apps with the same component share its code.
-    _code: Code,
+    code: Code,
+}
+
+impl LoadedComponent {
+    /// Whether it is run by an event loop of the component model.
+    pub(crate) fn is_concurrent(&self) -> bool {
+        self.code.abi == Abi::Async
+    }
 }
 
 /// A component, ready to be instantiated for events of one kind.
@@ -244,7 +252,7 @@ fn load_component(
         component: id.to_owned(),
         source: source.into(),
     })?;
-    Ok(LoadedComponent { context, handler, _code: code })
+    Ok(LoadedComponent { context, handler, code })
 }
 
 fn load_event_component(

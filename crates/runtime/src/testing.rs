@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use gyre_model::{
     Application, BoxError, Connection, Digest, Limits, LogEntry, LogShape, LogSink, LogStream,
-    Mount, Settings, WasmFile,
+    Mount, RequestId, Settings, WasmFile,
 };
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -46,7 +46,7 @@ pub(crate) fn runtime() -> Arc<Runtime> {
 /// Keeps what is logged.
 #[derive(Default)]
 pub(crate) struct Log {
-    lines: Mutex<Vec<(LogStream, String)>>,
+    lines: Mutex<Vec<(LogStream, String, Option<RequestId>)>>,
 }
 
 impl LogSink for Log {
@@ -56,7 +56,7 @@ impl LogSink for Log {
 
     fn write(&self, entry: LogEntry) {
         let text = String::from_utf8_lossy(&entry.bytes).into_owned();
-        self.lines.lock().unwrap().push((entry.stream, text));
+        self.lines.lock().unwrap().push((entry.stream, text, entry.request));
     }
 }
 
@@ -64,7 +64,13 @@ impl Log {
     /// The lines of a stream so far.
     pub(crate) fn of(&self, stream: LogStream) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
-        lines.iter().filter(|(of, _)| *of == stream).map(|(_, text)| text.clone()).collect()
+        lines.iter().filter(|(of, ..)| *of == stream).map(|(_, text, _)| text.clone()).collect()
+    }
+
+    /// The requests that the lines of a stream belong to.
+    pub(crate) fn requests(&self, stream: LogStream) -> Vec<Option<RequestId>> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|(of, ..)| *of == stream).map(|(.., request)| *request).collect()
     }
 
     /// What the host said, in one text.

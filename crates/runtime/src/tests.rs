@@ -8,3 +8,4 @@ mod snapshots;
 mod streaming;
 mod wagi;
 mod wasi03;
+mod wasi03_program;
