@@ -88,7 +88,7 @@ pub fn plan(app: &AppManifest, folder: &Path, only: &[String]) -> Result<Vec<Ste
 /// The components, each after those that it depends on: their interfaces are known once they are built. Otherwise, and
 /// in a circle, in the manifest's order.
 fn in_order(app: &AppManifest) -> Vec<(&KebabId, &Component)> {
-    fn visit<'a>(app: &'a AppManifest, at: usize, order: &mut Vec<usize>, seen: &mut [bool]) {
+    fn visit(app: &AppManifest, at: usize, order: &mut Vec<usize>, seen: &mut [bool]) {
         if std::mem::replace(&mut seen[at], true) {
             return;
         }

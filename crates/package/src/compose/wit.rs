@@ -1,6 +1,8 @@
 //! The interfaces that a component's dependencies offer it, as one WIT text: `spin-dependencies.wit`, from which its
 //! build makes bindings.
 
+use std::fmt::Write as _;
+
 use gyre_manifest::schema::DependencyName;
 use wit_component::{DecodedWasm, OutputToString, WitPrinter};
 use wit_parser::{InterfaceId, PackageId, PackageName, Resolve, WorldItem, WorldKey};
@@ -60,14 +62,14 @@ pub fn dependencies_wit(dependencies: &[(DependencyName, Vec<u8>)]) -> Result<St
     imports.dedup();
     let mut world = "package root:component;\nworld root {\n".to_owned();
     for import in &imports {
-        world.push_str(&format!("  import {};\n", super::deny::escape(import)));
+        let _ = writeln!(world, "  import {};", super::deny::escape(import));
     }
     world.push_str("}\n");
     let package = all.push_source("root.wit", &world).map_err(|err| format!("{err:#}"))?;
     let used = packages(&all, package);
     let mut printer = WitPrinter::new(OutputToString::default());
     printer.print(&all, package, &used).map_err(|err| format!("{err:#}"))?;
-    Ok(format!("{HEAD}{}", printer.output.to_string()))
+    Ok(format!("{HEAD}{}", printer.output))
 }
 
 fn is_wanted(
