@@ -145,7 +145,9 @@ impl Handler {
             Self::Snapshot(pre) => {
                 snapshots::answer(pre.clone(), fresh(), request, scheme, state.clone())
             }
-            Self::Wasi03(reusable) => reusable.answer(app, component, call, request, scheme, state),
+            Self::Wasi03(reusable) => {
+                reusable.answer(app, component, call, request, &scheme, state)
+            }
             Self::Wagi(pre) => pre.answer(fresh(), request, &scheme, state.clone()),
         }
     }

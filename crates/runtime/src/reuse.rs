@@ -85,7 +85,8 @@ impl FromStr for Range<Duration> {
 }
 
 fn duration(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    let of: [(&str, fn(u64) -> Duration); 5] = [
+    type Unit = (&'static str, fn(u64) -> Duration);
+    let of: [Unit; 5] = [
         ("ms", Duration::from_millis),
         ("us", Duration::from_micros),
         ("μs", Duration::from_micros),

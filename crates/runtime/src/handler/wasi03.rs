@@ -86,14 +86,17 @@ impl Reusable {
         component: &LoadedComponent,
         call: CallContext,
         request: Request<WasiBody>,
-        scheme: Scheme,
+        scheme: &Scheme,
         state: &Arc<CallState>,
     ) -> Guest {
-        let (slot, request) = Slot::new(call, with_scheme(request, scheme), state);
-        let instance = self.instances.take(request, &slot).unwrap_or_else(|request| {
+        let slot = Slot::new(call, state);
+        let mut request = Some(with_scheme(request, scheme));
+        let mut instance = self.instances.take(&mut request, &slot);
+        if let Some(request) = request {
             let store = run::store(app, component, call, state);
-            Instance::start(self, app, component, store, request, &slot)
-        });
+            instance = Some(Instance::start(self, app, component, store, request, &slot));
+        }
+        let instance = instance.expect("who took the request is an instance");
         if let Some(limit) = instance.request_time() {
             state.set_request_time(limit);
         }
@@ -102,7 +105,7 @@ impl Reusable {
 }
 
 /// The request with its scheme, which the engine takes from the URI.
-fn with_scheme(request: Request<WasiBody>, scheme: Scheme) -> Request<WasiBody> {
+fn with_scheme(request: Request<WasiBody>, scheme: &Scheme) -> Request<WasiBody> {
     let (mut head, body) = request.into_parts();
     let mut uri = std::mem::take(&mut head.uri).into_parts();
     let is_whole = uri.authority.is_some() && uri.path_and_query.is_some();
@@ -174,13 +177,12 @@ async fn serve(
     .await
 }
 
+/// What the handler returns.
+type Answered = (Result<Resource<p3::Response>, ErrorCode>,);
+
 /// A call that has begun, and what becomes of the request's body.
 struct Begun {
-    call: TypedFuncCallConcurrent<
-        HostState,
-        (Resource<p3::Request>,),
-        (Result<Resource<p3::Response>, ErrorCode>,),
-    >,
+    call: TypedFuncCallConcurrent<HostState, (Resource<p3::Request>,), Answered>,
     received: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
 }
 

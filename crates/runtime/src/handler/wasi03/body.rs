@@ -84,7 +84,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(body: WasiBody, slot: &Arc<Slot>) -> WasiBody {
+    pub(super) fn watch(body: WasiBody, slot: &Arc<Slot>) -> WasiBody {
         Self { body, slot: slot.clone() }.boxed_unsync()
     }
 }
@@ -144,11 +144,14 @@ mod tests {
         let (send, receive) = mpsc::channel(4);
         send.try_send("all of it").unwrap();
         drop(send);
-        let body = settle(body(receive)).ok().expect("it is all there");
+        let body = settle(body(receive)).unwrap_or_else(|_| panic!("it is all there"));
         assert_eq!(body.size_hint().exact(), Some(9));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "all of it");
         let empty = settle(Full::default().map_err(|never| match never {}).boxed_unsync());
-        assert_eq!(empty.ok().unwrap().size_hint().exact(), Some(0));
+        assert_eq!(
+            empty.unwrap_or_else(|_| panic!("there is nothing to wait for")).size_hint().exact(),
+            Some(0)
+        );
     }
 
     #[tokio::test]
@@ -156,7 +159,7 @@ mod tests {
         let (send, receive) = mpsc::channel(4);
         send.try_send("one, ").unwrap();
         send.try_send("two, ").unwrap();
-        let body = settle(body(receive)).err().expect("more may come");
+        let Err(body) = settle(body(receive)) else { panic!("more may come") };
         send.try_send("three").unwrap();
         drop(send);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "one, two, three");

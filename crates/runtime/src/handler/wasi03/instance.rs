@@ -34,11 +34,14 @@ use crate::{
     run::Ended,
 };
 
+/// An instance's event loop.
+type Life = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
+
 /// An instance with its event loop, from its first request to its end.
 pub(crate) struct Instance {
     /// The event loop, with the store inside. `None` when it has ended. Locked by who polls it: the one request that
     /// uses it, or its driver.
-    life: Mutex<Option<Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>>>,
+    life: Mutex<Option<Life>>,
     /// Who uses it. Never locked while `life` is waited for.
     users: Mutex<Users>,
     /// Whether no task of the guest was left at the last turn of its event loop.
@@ -111,18 +114,13 @@ enum Over {
 }
 
 impl Slot {
-    pub(super) fn new(
-        call: CallContext,
-        request: Request<WasiBody>,
-        state: &Arc<CallState>,
-    ) -> (Arc<Self>, Request<WasiBody>) {
-        let slot = Self {
+    pub(super) fn new(call: CallContext, state: &Arc<CallState>) -> Arc<Self> {
+        Arc::new(Self {
             call,
             state: state.clone(),
             is_body_over: AtomicBool::new(false),
             progress: Mutex::default(),
-        };
-        (Arc::new(slot), request)
+        })
     }
 
     /// Takes in what the guest answered.
@@ -157,8 +155,7 @@ impl Slot {
         let answer = progress.answer.take().map(|answer| {
             answer.map(|response| {
                 let (head, body) = response.into_parts();
-                let body =
-                    settle(body).map(|body| (body, true)).unwrap_or_else(|body| (body, false));
+                let body = settle(body).map_or_else(|body| (body, false), |body| (body, true));
                 progress.is_whole = body.1;
                 Response::from_parts(head, body.0)
             })
@@ -173,7 +170,7 @@ impl Slot {
         progress.is_whole |= answer.is_err();
         let is_whole = progress.is_whole;
         self.state.answer(answer.map(|response| {
-            response.map(|body| if is_whole { body } else { Watched::new(body, self) })
+            response.map(|body| if is_whole { body } else { Watched::watch(body, self) })
         }));
     }
 }
@@ -237,12 +234,12 @@ impl Instance {
         users.inbox.push((slot.clone(), request));
     }
 
-    /// Gives a request to it that others use, if it takes one more.
+    /// Gives a request to it that others use. Whether it takes one more.
     pub(super) fn join(
         self: &Arc<Self>,
-        request: Request<WasiBody>,
+        request: &mut Option<Request<WasiBody>>,
         slot: &Arc<Slot>,
-    ) -> Result<(), Request<WasiBody>> {
+    ) -> bool {
         let mut users = self.users();
         let is_full =
             users.slots.len() >= self.max_users as usize || users.served >= self.max_served;
@@ -250,26 +247,20 @@ impl Instance {
         // A driver that has not yet ended takes more; an instance that is being put back does not.
         let is_used = users.is_driven || !users.slots.is_empty();
         if !is_used || users.is_retired || is_full || !is_open {
-            return Err(request);
+            return false;
         }
+        let Some(request) = request.take() else { return false };
         users.served += 1;
         users.slots.push(slot.clone());
         users.inbox.push((slot.clone(), request));
-        match &users.together {
-            Some(together) => together.allow_one_more(),
-            None => {
-                let together = CallState::new();
-                together.allow_one_more();
-                users.together = Some(Arc::new(together));
-            }
-        }
+        users.together.get_or_insert_with(|| Arc::new(CallState::new())).allow_one_more();
         if users.is_driven {
             wake(&mut users.driver);
         } else {
             users.is_driven = true;
             tokio::spawn(drive(self.clone()));
         }
-        Ok(())
+        true
     }
 
     /// The next request, for its event loop.

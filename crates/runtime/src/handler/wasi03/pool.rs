@@ -106,24 +106,18 @@ impl Instances {
         lock(&self.shards[thread_index() % self.shards.len()].0)
     }
 
-    /// Gives the request to an instance that there is. Back, if none takes it.
+    /// Gives the request to an instance that there is, if one takes it.
     pub(super) fn take(
         &self,
-        mut request: Request<WasiBody>,
+        request: &mut Option<Request<WasiBody>>,
         slot: &Arc<Slot>,
-    ) -> Result<Arc<Instance>, Request<WasiBody>> {
+    ) -> Option<Arc<Instance>> {
         let mut held = self.shard();
         if let Some((instance, _)) = held.idle.pop() {
-            instance.resume(request, slot);
-            return Ok(instance);
+            instance.resume(request.take()?, slot);
+            return Some(instance);
         }
-        for instance in &held.waiting {
-            match instance.join(request, slot) {
-                Ok(()) => return Ok(instance.clone()),
-                Err(back) => request = back,
-            }
-        }
-        Err(request)
+        held.waiting.iter().find(|instance| instance.join(request, slot)).cloned()
     }
 
     /// Lets others join an instance.
