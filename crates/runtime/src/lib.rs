@@ -2,7 +2,8 @@
 //!
 //! A [`Runtime`] has one engine, one linker and one cache of compiled code. An [`App`] is registered with it and
 //! costs next to nothing until its first request, which loads it: compiled code is mapped, linked, and what can be
-//! fixed once is fixed. Each request gets a fresh instance, run inside the task of the connection that asked.
+//! fixed once is fixed. Each request gets a fresh instance (one of WASI 0.3 may get one that others use or used), run inside
+//! the task of the connection that asked.
 //!
 //! Nothing here is shared between apps on the way of a request, and nothing is handed to another thread.
 
