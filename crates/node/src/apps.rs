@@ -12,7 +12,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use gyre_control::{ActivationError, Activator, ReleaseSpec, Releases, RouteEntry, RoutePublisher};
 use gyre_edge::{Routes, RoutingTable};
-use gyre_model::{Application, BoxError, ChannelId, Connection, Digest, Limits, ReleaseId};
+use gyre_manifest::http::TRIGGER_TYPE;
+use gyre_model::{
+    Application, BoxError, ChannelId, Connection, Digest, Limits, LockedApp, ReleaseId,
+};
 use gyre_package::artifact::{self, ArtifactError, BlobSource};
 use gyre_runtime::{
     App, AppSource, AppSpec, CompileError, LoadError, ProbeError, Runtime, SelfOrigin, Variables,
@@ -172,6 +175,7 @@ impl Inner {
             let blobs = BlobFiles(inner.parts.blobs.clone());
             let application = artifact::load(&manifest, &blobs, &inner.parts.applications)
                 .map_err(|error| ActivationError::new("artifact.invalid", sentence(&error)))?;
+            refuse_events(&application.locked)?;
             let compiled = inner.parts.runtime.compile(&application, &|_| {});
             compiled.map_err(|error| compile_error(&error))
         });
@@ -290,6 +294,16 @@ fn provider(spec: &ReleaseSpec) -> VariablesProvider {
 /// An error and its causes as one sentence.
 fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     chain(error)
+}
+
+/// A server calls components for requests only: what would never be called must not be taken for served.
+fn refuse_events(app: &LockedApp) -> Result<(), ActivationError> {
+    let other = app.triggers.iter().find(|trigger| trigger.trigger_type != TRIGGER_TYPE);
+    other.map_or(Ok(()), |trigger| {
+        let kind = &trigger.trigger_type;
+        let text = format!("Non-HTTP triggers are not supported - app uses '{kind}'");
+        Err(ActivationError::new("trigger.unsupported", text))
+    })
 }
 
 fn compile_error(error: &CompileError) -> ActivationError {

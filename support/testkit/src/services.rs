@@ -35,7 +35,13 @@ impl Service {
     /// Redis, without a password.
     #[track_caller]
     pub fn redis() -> Self {
-        Self::start("Redis", |folder, port| {
+        Self::redis_at(free_address())
+    }
+
+    /// The same where another one was that has been ended.
+    #[track_caller]
+    pub fn redis_at(address: SocketAddr) -> Self {
+        Self::start_at("Redis", address, |folder, port| {
             let mut command = Command::new(program("redis-server"));
             command
                 .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
@@ -49,7 +55,13 @@ impl Service {
     /// Mosquitto, an MQTT server that lets everybody in.
     #[track_caller]
     pub fn mosquitto() -> Self {
-        Self::start("Mosquitto", |folder, port| {
+        Self::mosquitto_at(free_address())
+    }
+
+    /// The same where another one was that has been ended.
+    #[track_caller]
+    pub fn mosquitto_at(address: SocketAddr) -> Self {
+        Self::start_at("Mosquitto", address, |folder, port| {
             let file = folder.join("mosquitto.conf");
             let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
             fs::write(&file, text).unwrap();
@@ -131,8 +143,16 @@ impl Service {
 
     #[track_caller]
     fn start(name: &str, command: impl FnOnce(&Path, u16) -> Command) -> Self {
+        Self::start_at(name, free_address(), command)
+    }
+
+    #[track_caller]
+    fn start_at(
+        name: &str,
+        address: SocketAddr,
+        command: impl FnOnce(&Path, u16) -> Command,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = free_address();
         let program = Program::start(command(folder.path(), address.port()));
         let mut service = Self { address, program, folder };
         until(name, || {
