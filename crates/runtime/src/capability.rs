@@ -9,7 +9,10 @@ mod egress;
 mod grants;
 mod http_out;
 mod key_value;
+mod mqtt;
 mod network;
+mod redis;
+mod server;
 mod sockets;
 mod sqlite;
 #[cfg(test)]
@@ -65,6 +68,12 @@ pub(crate) struct State {
     sockets: Option<sockets::Used>,
     /// Databases that are open.
     databases: usize,
+    /// Connections to Redis servers that are open.
+    redis: usize,
+    /// Those of the interface that names the server at each call.
+    redis_by_address: Vec<(String, redis::Connection)>,
+    /// Connections to MQTT servers that are open.
+    mqtt: usize,
 }
 
 impl State {
@@ -74,7 +83,19 @@ impl State {
         call: CallContext,
     ) -> Self {
         let origin = Origin { app: app.clone(), component: component.clone(), call };
-        Self { http: http_out::Hooks::new(origin), sockets: None, databases: 0 }
+        Self {
+            http: http_out::Hooks::new(origin),
+            sockets: None,
+            databases: 0,
+            redis: 0,
+            redis_by_address: Vec::new(),
+            mqtt: 0,
+        }
+    }
+
+    /// Who asks.
+    fn origin(&self) -> &Origin {
+        self.http.origin()
     }
 
     /// How `wasi:http` sends requests.
@@ -118,10 +139,14 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     key_value::add_to_linker(linker)?;
     sqlite::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
+    redis::add_to_linker(linker)?;
+    mqtt::add_to_linker(linker)?;
     http_out::add_to_linker(linker)
 }
 
 /// Links those of the capabilities' interfaces that have asynchronous functions or streams.
 pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    redis::add_async_to_linker(linker)?;
+    mqtt::add_async_to_linker(linker)?;
     http_out::add_async_to_linker(linker)
 }
