@@ -31,9 +31,7 @@ impl exports::guests::probe::probe::Guest for Guest {
         let result = match what.as_str() {
             "environment" => Ok(format!("{:?}", std::env::var("MARK").ok())),
             "files" => std::fs::read_to_string("/data.txt").map_err(|error| error.to_string()),
-            "variables" => {
-                spin::variables::get("greeting").map_err(|error| format!("{error:?}"))
-            }
+            "variables" => spin::variables::get("greeting").map_err(|error| format!("{error:?}")),
             "config" => spin::config::get("greeting")
                 .map(|value| format!("{value:?}"))
                 .map_err(|error| format!("{error:?}")),

@@ -4,9 +4,7 @@
 use std::io::Write;
 
 use guests::{Request, Responder};
-use wasip2::http::types::{
-    Fields, IncomingBody, OutgoingBody, OutgoingResponse, ResponseOutparam,
-};
+use wasip2::http::types::{Fields, IncomingBody, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
 struct Guest;
 

@@ -111,7 +111,8 @@ async fn print(what: &str) {
 /// What the rest of the interfaces say.
 async fn rest(request: &Request) -> String {
     let mut lines = Vec::new();
-    let mut say = |name: &str, value: &dyn std::fmt::Debug| lines.push(format!("{name}: {value:?}"));
+    let mut say =
+        |name: &str, value: &dyn std::fmt::Debug| lines.push(format!("{name}: {value:?}"));
     say("scheme", &request.get_scheme());
     say("authority", &request.get_authority());
     let colour = cli::environment::get_environment().into_iter().find(|(name, _)| name == "COLOUR");

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 /// Programs that tests talk to or are helped by.
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need { program: "skopeo", package: "skopeo", why: "tests of the OCI registry" },
     Need {
         program: "redis-server",
@@ -36,6 +36,11 @@ const NEEDS: [Need; 5] = [
     },
     Need { program: "mariadbd", package: "mariadb-server", why: "tests of guests that use MySQL" },
     Need { program: "mosquitto", package: "mosquitto", why: "tests of guests that use MQTT" },
+    Need {
+        program: "mosquitto_sub",
+        package: "mosquitto-clients",
+        why: "tests of guests that use MQTT",
+    },
 ];
 
 /// Where a test writes that it could not run: its name, a tab, the reason. The kit in `support/testkit`
