@@ -1,9 +1,11 @@
-//! Key-value stores: Spin's `spin_key_value` table in a SQLite file, several stores to a file if need be.
+//! Key-value stores: Spin's `spin_key_value` table in a SQLite file, several stores to a file if need be; or a server.
 //!
-//! Reads run where they are called, on one of the file's reading connections. Writes of all guests of a file that
+//! What follows is true of SQLite. Reads run where they are called, on one of the file's reading connections. Writes of all guests of a file that
 //! are under way at the same moment share one transaction and so one sync; each is answered after it.
 
 mod file;
+mod local;
+mod redis;
 mod write;
 
 use std::{
@@ -12,12 +14,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use rusqlite::OptionalExtension as _;
 use tokio::sync::oneshot;
 
 use crate::{KeyValueError, KeyValueLimits, Location, open_files::OpenFiles, pool::Pool};
 use file::File;
-use write::{Done, Op};
+use local::Local;
+use redis::Redis;
 
 /// A listing or many values are read in place up to this many; more, on the pool.
 const INLINE_ITEMS: usize = 64;
@@ -75,7 +77,7 @@ impl KeyValueStores {
             file
         });
         file.set_quota(limits.store_bytes);
-        KeyValueStore { file, name: name.into(), limits }
+        KeyValueStore { engine: Engine::Local(Local::new(file, name, limits.result_bytes)), limits }
     }
 
     /// Ends what is under way, writes everything into the files proper and closes them. Handles that are still
@@ -96,130 +98,100 @@ impl KeyValueStores {
     }
 }
 
-/// One key-value store. Cheap to clone. Its file stays open for as long as there is a handle: keep one. Reads block for as long as SQLite takes for them: microseconds.
+/// One key-value store. Cheap to clone. A file stays open for as long as there is a handle: keep one. A store in SQLite
+/// is read when the future is polled first, without waiting.
 #[derive(Debug, Clone)]
 pub struct KeyValueStore {
-    file: Arc<File>,
-    name: Arc<str>,
+    engine: Engine,
     limits: KeyValueLimits,
 }
 
+/// What keeps a store.
+#[derive(Debug, Clone)]
+enum Engine {
+    Local(Local),
+    Redis(Arc<Redis>),
+}
+
+/// Calls the function of whatever engine it is.
+macro_rules! engine {
+    ($self:ident, $it:ident => $call:expr, $local:expr) => {
+        match &$self.engine {
+            Engine::Local($it) => $local,
+            Engine::Redis($it) => $call,
+        }
+    };
+    ($self:ident, $it:ident => $call:expr) => {
+        engine!($self, $it => $call, $call)
+    };
+}
+
 impl KeyValueStore {
+    /// All keys of the Redis database at `url` (`redis://` or `rediss://`). Connected to when first used, and again
+    /// after a connection is lost.
+    ///
+    /// # Errors
+    /// The URL is none of a Redis server.
+    pub fn redis(url: &str, limits: KeyValueLimits) -> Result<Self, KeyValueError> {
+        let redis = Redis::new(url, limits.result_bytes)?;
+        Ok(Self { engine: Engine::Redis(Arc::new(redis)), limits })
+    }
+
     /// The value of `key`.
     ///
     /// # Errors
-    /// The file is damaged or cannot be read.
-    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
-        let value = self.file.read(|sql| {
-            sql.prepare_cached("SELECT value FROM spin_key_value WHERE store = ?1 AND key = ?2")?
-                .query_row([&*self.name, key], |row| row.get(0))
-                .optional()
-        })?;
-        Ok(value.flatten())
+    /// The file is damaged or cannot be read, or the server cannot be reached or refuses: as for all that follow.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
+        engine!(self, it => it.get(key).await, it.get(key))
     }
 
     /// Whether `key` has a value.
     ///
     /// # Errors
-    /// The file is damaged or cannot be read.
-    pub fn exists(&self, key: &str) -> Result<bool, KeyValueError> {
-        let there = self.file.read(|sql| {
-            sql.prepare_cached("SELECT 1 FROM spin_key_value WHERE store = ?1 AND key = ?2")?
-                .exists([&*self.name, key])
-        })?;
-        Ok(there.unwrap_or(false))
+    /// As [`KeyValueStore::get`].
+    pub async fn exists(&self, key: &str) -> Result<bool, KeyValueError> {
+        engine!(self, it => it.exists(key).await, it.exists(key))
     }
 
     /// All keys, in no particular order.
     ///
     /// # Errors
-    /// They are more than `result_bytes`; or the file is damaged or cannot be read.
+    /// They are more than `result_bytes`; or as [`KeyValueStore::get`].
     pub async fn keys(&self) -> Result<Vec<String>, KeyValueError> {
-        if let Some(keys) = self.list(INLINE_ITEMS)? {
-            return Ok(keys);
-        }
-        let this = self.clone();
-        on_pool(move || this.list(usize::MAX).map(Option::unwrap_or_default)).await
-    }
-
-    /// All keys, unless there are more than `at_most`.
-    fn list(&self, at_most: usize) -> Result<Option<Vec<String>>, KeyValueError> {
-        let limit = self.limits.result_bytes;
-        let read = self.file.read(|sql| {
-            let mut statement =
-                sql.prepare_cached("SELECT key FROM spin_key_value WHERE store = ?1")?;
-            let mut rows = statement.query([&*self.name])?;
-            let (mut keys, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = rows.next()? {
-                if keys.len() == at_most {
-                    return Ok(Ok(None));
-                }
-                let key: String = row.get(0)?;
-                bytes += key.len();
-                if bytes > limit {
-                    return Ok(Err(KeyValueError::ResultTooLong { limit }));
-                }
-                keys.push(key);
-            }
-            Ok(Ok(Some(keys)))
-        })?;
-        read.unwrap_or(Ok(Some(Vec::new())))
+        engine!(self, it => it.keys().await)
     }
 
     /// The values of `keys`, in their order; `None` for those that have none.
     ///
     /// # Errors
-    /// They are more than `result_bytes`; or the file is damaged or cannot be read.
+    /// They are more than `result_bytes`; or as [`KeyValueStore::get`].
     pub async fn get_many(
         &self,
         keys: Vec<String>,
     ) -> Result<Vec<(String, Option<Vec<u8>>)>, KeyValueError> {
-        if keys.len() <= INLINE_ITEMS
-            && let Some(pairs) = self.collect(&keys, INLINE_BYTES)?
-        {
-            return Ok(pairs);
-        }
-        let this = self.clone();
-        on_pool(move || this.collect(&keys, usize::MAX).map(Option::unwrap_or_default)).await
+        engine!(self, it => it.get_many(keys).await)
     }
 
-    /// The values of `keys`, unless they are more than `at_most` bytes.
-    fn collect(&self, keys: &[String], at_most: usize) -> Result<Option<Pairs>, KeyValueError> {
-        let limit = self.limits.result_bytes;
-        let mut bytes = 0;
-        let mut pairs = Vec::with_capacity(keys.len());
-        for key in keys {
-            let value = self.get(key)?;
-            bytes += key.len() + value.as_ref().map_or(0, Vec::len);
-            if bytes > limit {
-                return Err(KeyValueError::ResultTooLong { limit });
-            }
-            if bytes > at_most {
-                return Ok(None);
-            }
-            pairs.push((key.clone(), value));
-        }
-        Ok(Some(pairs))
-    }
-
-    /// Sets `key`. Durable when it returns, as are all writes; a write whose future is dropped may happen or not.
+    /// Sets `key`. Durable when it returns, as are all writes, as far as the engine is; a write whose future is dropped
+    /// may happen or not.
     ///
     /// # Errors
     /// Key or value are too long, the store is full, or the file is damaged or cannot be written.
     pub async fn set(&self, key: &str, value: Vec<u8>) -> Result<(), KeyValueError> {
         self.check(key, Some(&value))?;
-        self.write(Op::Set(vec![(key.to_owned(), value)])).await.map(drop)
+        engine!(self, it => it.set(key, value).await)
     }
 
     /// Removes `key`, if it is there.
     ///
     /// # Errors
-    /// The file is damaged or cannot be written.
+    /// As [`KeyValueStore::get`].
     pub async fn delete(&self, key: &str) -> Result<(), KeyValueError> {
-        self.write(Op::Delete(vec![key.to_owned()])).await.map(drop)
+        engine!(self, it => it.delete(key).await)
     }
 
-    /// Sets all or none. Of a key that comes twice, the last value counts.
+    /// Sets all or, except in Azure Cosmos DB and beyond 100 keys in DynamoDB, none. Of a key that comes twice, the last
+    /// value counts.
     ///
     /// # Errors
     /// As [`KeyValueStore::set`].
@@ -227,28 +199,25 @@ impl KeyValueStore {
         for (key, value) in &pairs {
             self.check(key, Some(value))?;
         }
-        self.write(Op::Set(pairs)).await.map(drop)
+        engine!(self, it => it.set_many(pairs).await)
     }
 
-    /// Removes all or none.
+    /// Removes all or none, with the exceptions of [`KeyValueStore::set_many`].
     ///
     /// # Errors
-    /// The file is damaged or cannot be written.
+    /// As [`KeyValueStore::get`].
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KeyValueError> {
-        self.write(Op::Delete(keys)).await.map(drop)
+        engine!(self, it => it.delete_many(keys).await)
     }
 
-    /// Adds `delta` to the 8-byte little-endian number at `key` (a missing one is 0), wrapping around; returns the
-    /// sum.
+    /// Adds `delta` to the number at `key` (a missing one is 0), wrapping around; returns the sum. In SQLite the number
+    /// is 8 bytes, little-endian; in Redis it is decimal text, and a sum beyond its range fails.
     ///
     /// # Errors
-    /// The value is not 8 bytes long; or as [`KeyValueStore::set`].
+    /// The value is no number; or as [`KeyValueStore::set`].
     pub async fn increment(&self, key: &str, delta: i64) -> Result<i64, KeyValueError> {
         self.check(key, None)?;
-        match self.write(Op::Increment { key: key.to_owned(), delta }).await? {
-            Done::Number(sum) => Ok(sum),
-            Done::Nothing | Done::Swapped(_) => Err(KeyValueError::Closed),
-        }
+        engine!(self, it => it.increment(key, delta).await)
     }
 
     /// Sets `key` to `new` if its value is `expected` (`None`: if it has none); returns whether it did.
@@ -262,10 +231,7 @@ impl KeyValueStore {
         new: Vec<u8>,
     ) -> Result<bool, KeyValueError> {
         self.check(key, Some(&new))?;
-        match self.write(Op::Swap { key: key.to_owned(), expected, new }).await? {
-            Done::Swapped(swapped) => Ok(swapped),
-            Done::Nothing | Done::Number(_) => Err(KeyValueError::Closed),
-        }
+        engine!(self, it => it.compare_and_swap(key, expected, new).await)
     }
 
     fn check(&self, key: &str, value: Option<&Vec<u8>>) -> Result<(), KeyValueError> {
@@ -278,20 +244,6 @@ impl KeyValueStore {
         }
         Ok(())
     }
-
-    async fn write(&self, op: Op) -> Result<Done, KeyValueError> {
-        self.file.submit(self.name.clone(), op).await.map_err(|_| KeyValueError::Closed)?
-    }
-}
-
-async fn on_pool<T: Send + 'static>(
-    f: impl FnOnce() -> Result<T, KeyValueError> + Send + 'static,
-) -> Result<T, KeyValueError> {
-    let (answer, result) = oneshot::channel();
-    Pool::key_value().run(move || {
-        let _ = answer.send(f());
-    });
-    result.await.map_err(|_| KeyValueError::Closed)?
 }
 
 #[cfg(test)]

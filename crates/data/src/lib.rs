@@ -14,7 +14,7 @@
 //! let stores = KeyValueStores::new();
 //! let store = stores.open(&Location::file("kv.db"), "default", (&limits).into());
 //! store.set("greeting", b"hello".to_vec()).await?;
-//! assert_eq!(store.get("greeting")?.as_deref(), Some(&b"hello"[..]));
+//! assert_eq!(store.get("greeting").await?.as_deref(), Some(&b"hello"[..]));
 //!
 //! let databases = Databases::new();
 //! let database = databases.open(&Location::file("app.db"), (&limits).into());

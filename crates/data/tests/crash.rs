@@ -45,7 +45,7 @@ async fn what_was_acknowledged_before_a_kill_is_there_afterwards() {
         child.wait().unwrap();
         let stores = KeyValueStores::new();
         let store = stores.open(&key_value(dir.path()), "default", (&limits).into());
-        let sum = i64::from_le_bytes(store.get("n").unwrap().unwrap().try_into().unwrap());
+        let sum = i64::from_le_bytes(store.get("n").await.unwrap().unwrap().try_into().unwrap());
         assert!(sum >= keys, "{sum} where {keys} was acknowledged");
         let databases = Databases::new();
         let mut database = databases.open(&database(dir.path()), (&limits).into()).connect();

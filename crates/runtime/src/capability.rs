@@ -29,7 +29,7 @@ pub(crate) use egress::{Door, TlsPeer, handshake};
 pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};
 pub(crate) use variables::{Defaults, defaults};
-pub use variables::{Variables, VariablesProvider};
+pub use variables::{RemoteVariables, Variables, VariablesProvider};
 
 use crate::{
     context::{AppContext, ComponentContext},
@@ -148,5 +148,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     redis::add_async_to_linker(linker)?;
     mqtt::add_async_to_linker(linker)?;
+    key_value::add_async_to_linker(linker)?;
+    sqlite::add_async_to_linker(linker)?;
+    variables::add_async_to_linker(linker)?;
     http_out::add_async_to_linker(linker)
 }

@@ -35,19 +35,19 @@ impl Fixture {
 async fn what_was_set_is_found_until_it_is_deleted() {
     let fixture = Fixture::new();
     for store in [fixture.store(), fixture.stores.open(&Location::Memory, "default", unlimited())] {
-        assert_eq!(store.get("a").unwrap(), None);
+        assert_eq!(store.get("a").await.unwrap(), None);
         assert_eq!(store.keys().await.unwrap(), Vec::<String>::new());
         store.set("a", b"1".to_vec()).await.unwrap();
         store.set("a", b"2".to_vec()).await.unwrap();
         store.set("empty", Vec::new()).await.unwrap();
-        assert_eq!(store.get("a").unwrap().as_deref(), Some(&b"2"[..]));
-        assert_eq!(store.get("empty").unwrap().as_deref(), Some(&b""[..]));
-        assert!(store.exists("a").unwrap() && !store.exists("b").unwrap());
+        assert_eq!(store.get("a").await.unwrap().as_deref(), Some(&b"2"[..]));
+        assert_eq!(store.get("empty").await.unwrap().as_deref(), Some(&b""[..]));
+        assert!(store.exists("a").await.unwrap() && !store.exists("b").await.unwrap());
         let keys: HashSet<String> = store.keys().await.unwrap().into_iter().collect();
         assert_eq!(keys, HashSet::from(["a".to_owned(), "empty".to_owned()]));
         store.delete("a").await.unwrap();
         store.delete("a").await.unwrap();
-        assert_eq!(store.get("a").unwrap(), None);
+        assert_eq!(store.get("a").await.unwrap(), None);
     }
 }
 
@@ -55,8 +55,8 @@ async fn what_was_set_is_found_until_it_is_deleted() {
 async fn reading_makes_no_file() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    assert_eq!(store.get("a").unwrap(), None);
-    assert!(!store.exists("a").unwrap());
+    assert_eq!(store.get("a").await.unwrap(), None);
+    assert!(!store.exists("a").await.unwrap());
     assert_eq!(store.get_many(vec!["a".to_owned()]).await.unwrap(), [("a".to_owned(), None)]);
     assert_eq!(fs_err::read_dir(fixture.dir.path()).unwrap().count(), 0);
 }
@@ -67,7 +67,7 @@ async fn stores_of_one_file_do_not_see_each_other() {
     let one = fixture.store();
     let other = fixture.stores.open(&fixture.location(), "other", unlimited());
     one.set("a", b"1".to_vec()).await.unwrap();
-    assert_eq!(other.get("a").unwrap(), None);
+    assert_eq!(other.get("a").await.unwrap(), None);
     other.set("a", b"2".to_vec()).await.unwrap();
     other.delete("a").await.unwrap();
     assert_eq!(one.keys().await.unwrap(), ["a"]);
@@ -79,7 +79,7 @@ async fn stores_of_one_file_do_not_see_each_other() {
         }
     };
     let (first, second) = (memory(1).await, memory(2).await);
-    assert_ne!(first.get("a").unwrap(), second.get("a").unwrap());
+    assert_ne!(first.get("a").await.unwrap(), second.get("a").await.unwrap());
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_file_that_spin_wrote_is_read_and_one_of_ours_has_the_same_shape() {
     spin.execute_batch(schema).unwrap();
     spin.execute("INSERT INTO spin_key_value VALUES ('default', 'a', x'01')", []).unwrap();
     let store = fixture.stores.open(&Location::file(&path), "default", unlimited());
-    assert_eq!(store.get("a").unwrap(), Some(vec![1]));
+    assert_eq!(store.get("a").await.unwrap(), Some(vec![1]));
     store.set("b", vec![2]).await.unwrap();
     let count: i64 =
         spin.query_row("SELECT count(*) FROM spin_key_value", [], |row| row.get(0)).unwrap();
@@ -128,13 +128,13 @@ async fn a_number_is_incremented_and_other_values_are_left_alone() {
     let store = fixture.store();
     assert_eq!(store.increment("n", 5).await.unwrap(), 5);
     assert_eq!(store.increment("n", -7).await.unwrap(), -2);
-    assert_eq!(store.get("n").unwrap().unwrap(), (-2i64).to_le_bytes());
+    assert_eq!(store.get("n").await.unwrap().unwrap(), (-2i64).to_le_bytes());
     store.set("n", i64::MAX.to_le_bytes().to_vec()).await.unwrap();
     assert_eq!(store.increment("n", 1).await.unwrap(), i64::MIN);
     store.set("text", b"abc".to_vec()).await.unwrap();
     let error = store.increment("text", 1).await.unwrap_err();
     assert_eq!(error, KeyValueError::NotANumber { length: 3 });
-    assert_eq!(store.get("text").unwrap().unwrap(), b"abc");
+    assert_eq!(store.get("text").await.unwrap().unwrap(), b"abc");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -159,7 +159,7 @@ async fn increments_from_everywhere_are_all_counted_and_each_sum_is_seen_once() 
     }
     seen.sort_unstable();
     assert_eq!(seen, (1..=400).collect::<Vec<_>>());
-    assert_eq!(fixture.store().get("n").unwrap().unwrap(), 400i64.to_le_bytes());
+    assert_eq!(fixture.store().get("n").await.unwrap().unwrap(), 400i64.to_le_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -169,7 +169,7 @@ async fn of_many_that_swap_at_once_exactly_one_succeeds_each_round() {
     assert!(store.compare_and_swap("a", None, vec![0]).await.unwrap());
     assert!(!store.compare_and_swap("a", None, vec![9]).await.unwrap());
     for round in 0..20u8 {
-        let current = store.get("a").unwrap();
+        let current = store.get("a").await.unwrap();
         let swaps: Vec<_> = (0..10u8)
             .map(|n| {
                 let (store, expected) = (fixture.store(), current.clone());
@@ -185,7 +185,7 @@ async fn of_many_that_swap_at_once_exactly_one_succeeds_each_round() {
             }
         }
         assert_eq!(won.len(), 1);
-        assert_eq!(store.get("a").unwrap().unwrap(), [round, won[0]]);
+        assert_eq!(store.get("a").await.unwrap().unwrap(), [round, won[0]]);
     }
 }
 
@@ -207,7 +207,7 @@ async fn keys_and_values_that_are_too_long_are_refused_with_the_limit() {
     assert_eq!(store.compare_and_swap("a", None, vec![0; 9]).await.unwrap_err(), value_error);
     let pairs = vec![("a".to_owned(), vec![0; 8]), ("b".to_owned(), vec![0; 9])];
     assert_eq!(store.set_many(pairs).await.unwrap_err(), value_error);
-    assert!(!store.exists("a").unwrap(), "all or none");
+    assert!(!store.exists("a").await.unwrap(), "all or none");
     for key in ["a", "b", "c"] {
         store.set(key, vec![0; 8]).await.unwrap();
     }
@@ -241,7 +241,7 @@ async fn a_full_store_refuses_what_does_not_fit_and_keeps_the_rest() {
     let (small, large) = tokio::join!(small, large);
     assert_eq!((small, large), (Ok(()), Err(KeyValueError::Full)));
     for n in 0..fitted {
-        assert_eq!(store.get(&format!("key {n}")).unwrap().unwrap(), vec![7; 10_000]);
+        assert_eq!(store.get(&format!("key {n}")).await.unwrap().unwrap(), vec![7; 10_000]);
     }
     store.delete("key 0").await.unwrap();
     store.set("again", vec![7; 9_000]).await.unwrap();
@@ -254,7 +254,7 @@ async fn a_file_that_is_no_database_is_named_as_damaged_and_left_alone() {
     let garbage = b"certainly no database ".repeat(1000);
     fs_err::write(&path, &garbage).unwrap();
     let store = fixture.stores.open(&Location::file(&path), "default", unlimited());
-    assert!(matches!(store.get("a"), Err(KeyValueError::Corrupt(_))));
+    assert!(matches!(store.get("a").await, Err(KeyValueError::Corrupt(_))));
     assert!(matches!(store.set("a", vec![1]).await, Err(KeyValueError::Corrupt(_))));
     assert_eq!(fs_err::read(&path).unwrap(), garbage);
 }
@@ -268,12 +268,12 @@ async fn closing_leaves_one_file_that_holds_everything() {
         async move { store.set(&n.to_string(), vec![n]).await }
     });
     let (results, ()) = tokio::join!(futures_join(writes), fixture.stores.close());
-    assert_eq!(store.get("1"), Err(KeyValueError::Closed));
+    assert_eq!(store.get("1").await, Err(KeyValueError::Closed));
     assert_eq!(store.set("a", vec![1]).await, Err(KeyValueError::Closed));
     let again = fixture.store();
     for (n, result) in results.into_iter().enumerate() {
         if result.is_ok() {
-            assert_eq!(again.get(&n.to_string()).unwrap(), Some(vec![n as u8]));
+            assert_eq!(again.get(&n.to_string()).await.unwrap(), Some(vec![n as u8]));
         }
     }
     drop(again);
@@ -323,7 +323,7 @@ async fn more_stores_than_may_be_open_take_turns() {
     }
     for round in 0..2 {
         for (n, store) in all.iter().enumerate() {
-            assert_eq!(store.get("n").unwrap(), Some(vec![n as u8]), "round {round}");
+            assert_eq!(store.get("n").await.unwrap(), Some(vec![n as u8]), "round {round}");
         }
     }
     // Closing happens elsewhere: soon, it is so.
@@ -402,7 +402,7 @@ proptest! {
                 let keys: HashSet<String> = store.keys().await.unwrap().into_iter().collect();
                 assert_eq!(keys, model.keys().cloned().collect());
                 for (key, value) in &model {
-                    assert_eq!(store.get(key).unwrap().as_ref(), Some(value));
+                    assert_eq!(store.get(key).await.unwrap().as_ref(), Some(value));
                 }
             }
         });

@@ -4,6 +4,8 @@
 //! instance's resource table, and so under its limit.
 
 mod spin;
+mod spin1;
+mod spin3;
 mod wasi;
 
 use gyre_data::{KeyValueError, KeyValueStore};
@@ -12,9 +14,12 @@ use wasmtime::component::{Linker, Resource, ResourceTableError};
 use crate::host::HostState;
 
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    spin1::add_to_linker(linker)?;
     spin::add_to_linker(linker)?;
     wasi::add_to_linker(linker)
 }
+
+pub(crate) use spin3::add_to_linker as add_async_to_linker;
 
 /// What a guest is told when an operation fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +61,8 @@ impl Cas {
         Self { store, key, seen: Seen::Any }
     }
 
-    fn current(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let value = self.store.get(&self.key)?;
+    async fn current(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let value = self.store.get(&self.key).await?;
         self.seen = Seen::Value(value.clone());
         Ok(value)
     }

@@ -1,15 +1,44 @@
 //! SQLite databases, on `gyre-data`.
+//!
+//! What is done here is the newest shape of the interface; the modules below translate for its versions.
+
+mod spin1;
+mod spin2;
+mod spin3;
+
+use std::sync::Arc;
 
 use gyre_data::{DatabaseConnection, DatabaseError, QueryResult, Value};
+use tokio::sync::Mutex;
 use wasmtime::component::{Linker, Resource, ResourceTableError};
 
-use crate::{
-    capability::bindings::fermyon::spin2_0_0::sqlite as spin,
-    host::{HasHost, HostState},
-};
+use crate::host::HostState;
+
+pub(crate) use spin3::add_async_to_linker;
 
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    spin::add_to_linker::<HostState, HasHost>(linker, |host| host)
+    spin1::add_to_linker(linker)?;
+    spin2::add_to_linker(linker)?;
+    spin3::add_to_linker(linker)
+}
+
+/// An open connection. Statements of one connection that are started at once run one after the other.
+#[derive(Clone)]
+#[allow(unreachable_pub, reason = "the generated code re-exports it")]
+pub struct Connection(Arc<Mutex<DatabaseConnection>>);
+
+impl Connection {
+    async fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<QueryResult, Error> {
+        Ok(self.0.lock().await.execute(statement, parameters).await?)
+    }
+
+    async fn last_insert_rowid(&self) -> i64 {
+        self.0.lock().await.last_insert_rowid()
+    }
+
+    async fn changes(&self) -> u64 {
+        self.0.lock().await.changes()
+    }
 }
 
 /// What a guest is told when an operation fails.
@@ -33,10 +62,12 @@ impl From<DatabaseError> for Error {
 }
 
 impl HostState {
-    fn open_database(
+    /// Opens the component's database of that label, as a handle that `wrap` makes of it.
+    fn open_database<T: Send + 'static>(
         &mut self,
         label: &str,
-    ) -> wasmtime::Result<Result<Resource<DatabaseConnection>, Error>> {
+        wrap: impl FnOnce(Connection) -> T,
+    ) -> wasmtime::Result<Result<Resource<T>, Error>> {
         let Some(database) = self.component.grants.databases.get(label) else {
             return Ok(Err(Error::AccessDenied));
         };
@@ -44,7 +75,7 @@ impl HostState {
         if self.capabilities.databases >= self.app.limits.database_connections {
             return too_many();
         }
-        match self.table.push(database.connect()) {
+        match self.table.push(wrap(Connection(Arc::new(Mutex::new(database.connect()))))) {
             Ok(handle) => {
                 self.capabilities.databases += 1;
                 Ok(Ok(handle))
@@ -53,75 +84,79 @@ impl HostState {
             Err(error) => Err(error.into()),
         }
     }
-}
 
-impl From<Error> for spin::Error {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::AccessDenied => Self::AccessDenied,
-            Error::DatabaseFull => Self::DatabaseFull,
-            Error::Io(text) => Self::Io(text),
-        }
-    }
-}
-
-impl From<spin::Value> for Value {
-    fn from(value: spin::Value) -> Self {
-        match value {
-            spin::Value::Integer(value) => Self::Integer(value),
-            spin::Value::Real(value) => Self::Real(value),
-            spin::Value::Text(value) => Self::Text(value),
-            spin::Value::Blob(value) => Self::Blob(value),
-            spin::Value::Null => Self::Null,
-        }
-    }
-}
-
-impl From<Value> for spin::Value {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Integer(value) => Self::Integer(value),
-            Value::Real(value) => Self::Real(value),
-            Value::Text(value) => Self::Text(value),
-            Value::Blob(value) => Self::Blob(value),
-            Value::Null => Self::Null,
-        }
-    }
-}
-
-impl From<QueryResult> for spin::QueryResult {
-    fn from(result: QueryResult) -> Self {
-        let row =
-            |row: Vec<Value>| spin::RowResult { values: row.into_iter().map(Into::into).collect() };
-        Self { columns: result.columns, rows: result.rows.into_iter().map(row).collect() }
-    }
-}
-
-impl spin::Host for HostState {}
-
-impl spin::HostConnection for HostState {
-    fn open(
-        &mut self,
-        database: String,
-    ) -> wasmtime::Result<Result<Resource<DatabaseConnection>, spin::Error>> {
-        Ok(self.open_database(&database)?.map_err(Into::into))
-    }
-
-    async fn execute(
-        &mut self,
-        connection: Resource<DatabaseConnection>,
-        statement: String,
-        parameters: Vec<spin::Value>,
-    ) -> wasmtime::Result<Result<spin::QueryResult, spin::Error>> {
-        let connection = self.table.get_mut(&connection)?;
-        let parameters = parameters.into_iter().map(Into::into).collect();
-        let result = connection.execute(&statement, parameters).await;
-        Ok(result.map(Into::into).map_err(|error| Error::from(error).into()))
-    }
-
-    fn drop(&mut self, connection: Resource<DatabaseConnection>) -> wasmtime::Result<()> {
+    fn close_database(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
         self.table.delete(connection)?;
         self.capabilities.databases -= 1;
         Ok(())
     }
+
+    /// An open connection. A guest that invents a handle is trapped.
+    fn connection(&self, handle: &Resource<Connection>) -> wasmtime::Result<Connection> {
+        Ok(self.table.get(handle)?.clone())
+    }
 }
+
+/// The types of one version of the interface, from and to those of this module.
+macro_rules! translate {
+    ($spin:ident) => {
+        impl From<Error> for $spin::Error {
+            fn from(error: Error) -> Self {
+                match error {
+                    Error::AccessDenied => Self::AccessDenied,
+                    Error::DatabaseFull => Self::DatabaseFull,
+                    Error::Io(text) => Self::Io(text),
+                }
+            }
+        }
+
+        impl From<$spin::Value> for Value {
+            fn from(value: $spin::Value) -> Self {
+                match value {
+                    $spin::Value::Integer(value) => Self::Integer(value),
+                    $spin::Value::Real(value) => Self::Real(value),
+                    $spin::Value::Text(value) => Self::Text(value),
+                    $spin::Value::Blob(value) => Self::Blob(value),
+                    $spin::Value::Null => Self::Null,
+                }
+            }
+        }
+
+        impl From<Value> for $spin::Value {
+            fn from(value: Value) -> Self {
+                match value {
+                    Value::Integer(value) => Self::Integer(value),
+                    Value::Real(value) => Self::Real(value),
+                    Value::Text(value) => Self::Text(value),
+                    Value::Blob(value) => Self::Blob(value),
+                    Value::Null => Self::Null,
+                }
+            }
+        }
+
+        impl From<QueryResult> for $spin::QueryResult {
+            fn from(result: QueryResult) -> Self {
+                Self { columns: result.columns, rows: rows(result.rows) }
+            }
+        }
+
+        fn rows(rows: Vec<Vec<Value>>) -> Vec<$spin::RowResult> {
+            let row = |row: Vec<Value>| $spin::RowResult {
+                values: row.into_iter().map(Into::into).collect(),
+            };
+            rows.into_iter().map(row).collect()
+        }
+
+        #[allow(clippy::unnecessary_wraps, reason = "it is what the generated traits return")]
+        fn answer<T, U: From<T>>(
+            result: Result<T, Error>,
+        ) -> wasmtime::Result<Result<U, $spin::Error>> {
+            Ok(result.map(Into::into).map_err(Into::into))
+        }
+
+        fn values(parameters: Vec<$spin::Value>) -> Vec<Value> {
+            parameters.into_iter().map(Into::into).collect()
+        }
+    };
+}
+use translate;

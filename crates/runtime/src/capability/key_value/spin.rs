@@ -40,8 +40,12 @@ impl HostStore for HostState {
         answer(self.open_store(&label)?)
     }
 
-    fn get(&mut self, store: Resource<KeyValueStore>, key: String) -> Answer<Option<Vec<u8>>> {
-        answer(self.store(&store)?.get(&key))
+    async fn get(
+        &mut self,
+        store: Resource<KeyValueStore>,
+        key: String,
+    ) -> Answer<Option<Vec<u8>>> {
+        answer(self.store(&store)?.get(&key).await)
     }
 
     async fn set(
@@ -57,8 +61,8 @@ impl HostStore for HostState {
         answer(self.store(&store)?.delete(&key).await)
     }
 
-    fn exists(&mut self, store: Resource<KeyValueStore>, key: String) -> Answer<bool> {
-        answer(self.store(&store)?.exists(&key))
+    async fn exists(&mut self, store: Resource<KeyValueStore>, key: String) -> Answer<bool> {
+        answer(self.store(&store)?.exists(&key).await)
     }
 
     async fn get_keys(&mut self, store: Resource<KeyValueStore>) -> Answer<Vec<String>> {

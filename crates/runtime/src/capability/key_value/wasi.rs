@@ -49,8 +49,12 @@ impl store::Host for HostState {
 }
 
 impl store::HostBucket for HostState {
-    fn get(&mut self, bucket: Resource<KeyValueStore>, key: String) -> Answer<Option<Vec<u8>>> {
-        answer(self.store(&bucket)?.get(&key))
+    async fn get(
+        &mut self,
+        bucket: Resource<KeyValueStore>,
+        key: String,
+    ) -> Answer<Option<Vec<u8>>> {
+        answer(self.store(&bucket)?.get(&key).await)
     }
 
     async fn set(
@@ -66,8 +70,8 @@ impl store::HostBucket for HostState {
         answer(self.store(&bucket)?.delete(&key).await)
     }
 
-    fn exists(&mut self, bucket: Resource<KeyValueStore>, key: String) -> Answer<bool> {
-        answer(self.store(&bucket)?.exists(&key))
+    async fn exists(&mut self, bucket: Resource<KeyValueStore>, key: String) -> Answer<bool> {
+        answer(self.store(&bucket)?.exists(&key).await)
     }
 
     async fn list_keys(
@@ -137,8 +141,8 @@ impl atomics::HostCas for HostState {
         self.push_cas(cas)
     }
 
-    fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
-        answer(self.table.get_mut(&cas)?.current())
+    async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
+        answer(self.table.get_mut(&cas)?.current().await)
     }
 
     fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
@@ -164,7 +168,7 @@ impl atomics::Host for HostState {
             Ok(true) => Ok(Ok(())),
             Ok(false) => {
                 // The guest goes on with one that has seen the value which is there now.
-                if let Err(error) = cas.current() {
+                if let Err(error) = cas.current().await {
                     return failed(error);
                 }
                 let next = self.push_cas(cas)?;

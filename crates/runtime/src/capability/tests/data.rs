@@ -33,17 +33,19 @@ async fn a_store_keeps_what_is_set() {
     let dir = tempfile::tempdir().unwrap();
     let mut host = granted(dir.path()).host();
     let store = HostStore::open(&mut host, "default".into()).unwrap().unwrap();
-    let get = |host: &mut HostState| HostStore::get(host, borrow(&store), "k".into()).unwrap();
-    assert_eq!(get(&mut host).unwrap(), None);
+    let get = async |host: &mut HostState| {
+        HostStore::get(host, borrow(&store), "k".into()).await.unwrap()
+    };
+    assert_eq!(get(&mut host).await.unwrap(), None);
     HostStore::set(&mut host, borrow(&store), "k".into(), b"v".to_vec()).await.unwrap().unwrap();
-    assert_eq!(get(&mut host).unwrap().as_deref(), Some(&b"v"[..]));
-    assert!(HostStore::exists(&mut host, borrow(&store), "k".into()).unwrap().unwrap());
+    assert_eq!(get(&mut host).await.unwrap().as_deref(), Some(&b"v"[..]));
+    assert!(HostStore::exists(&mut host, borrow(&store), "k".into()).await.unwrap().unwrap());
     let keys = HostStore::get_keys(&mut host, borrow(&store)).await.unwrap().unwrap();
     assert_eq!(keys, ["k"]);
     for _ in 0..2 {
         HostStore::delete(&mut host, borrow(&store), "k".into()).await.unwrap().unwrap();
     }
-    assert_eq!(get(&mut host).unwrap(), None);
+    assert_eq!(get(&mut host).await.unwrap(), None);
     HostStore::drop(&mut host, store).unwrap();
 }
 
@@ -113,13 +115,13 @@ async fn a_swap_fails_when_the_value_changed_and_goes_on_from_the_new_one() {
     };
     set(&mut host, "one").await;
     let cas = HostCas::new(&mut host, borrow(&it), "k".into()).unwrap().unwrap();
-    let seen = HostCas::current(&mut host, borrow(&cas)).unwrap().unwrap();
+    let seen = HostCas::current(&mut host, borrow(&cas)).await.unwrap().unwrap();
     assert_eq!(seen.as_deref(), Some(&b"one"[..]));
     set(&mut host, "two").await;
     let swapped = atomics::Host::swap(&mut host, cas, b"mine".to_vec()).await.unwrap();
     let Err(CasError::CasFailed(next)) = swapped else { panic!("swapped: {swapped:?}") };
     atomics::Host::swap(&mut host, next, b"mine".to_vec()).await.unwrap().unwrap();
-    let now = HostBucket::get(&mut host, borrow(&it), "k".into()).unwrap().unwrap();
+    let now = HostBucket::get(&mut host, borrow(&it), "k".into()).await.unwrap().unwrap();
     assert_eq!(now.as_deref(), Some(&b"mine"[..]));
 }
 
@@ -129,7 +131,7 @@ async fn a_swap_that_saw_nothing_does_not_replace_what_came_since() {
     let mut host = granted(dir.path()).host();
     let it = bucket::Host::open(&mut host, "default".into()).unwrap().unwrap();
     let cas = HostCas::new(&mut host, borrow(&it), "k".into()).unwrap().unwrap();
-    assert_eq!(HostCas::current(&mut host, borrow(&cas)).unwrap().unwrap(), None);
+    assert_eq!(HostCas::current(&mut host, borrow(&cas)).await.unwrap().unwrap(), None);
     HostBucket::set(&mut host, borrow(&it), "k".into(), b"theirs".to_vec()).await.unwrap().unwrap();
     let swapped = atomics::Host::swap(&mut host, cas, b"mine".to_vec()).await.unwrap();
     assert!(matches!(swapped, Err(CasError::CasFailed(_))));
@@ -175,26 +177,29 @@ async fn closing_a_connection_makes_room_for_another() {
     open(&mut host).unwrap();
 }
 
-#[test]
-fn variables_are_read_by_both_interfaces() {
+#[tokio::test]
+async fn variables_are_read_by_every_interface() {
     let fixture = Fixture::new(&json!({}));
     let mut host = fixture.host();
-    let get =
-        |host: &mut HostState, name: &str| spin_variables::Host::get(host, name.into()).unwrap();
-    assert_eq!(get(&mut host, "said").unwrap(), "hi!");
-    assert!(matches!(get(&mut host, "greeting"), Err(spin_variables::Error::Undefined(_))));
-    assert!(matches!(get(&mut host, "1"), Err(spin_variables::Error::InvalidName(_))));
-    assert!(matches!(get(&mut host, "lacking"), Err(spin_variables::Error::Provider(_))));
+    let get = async |host: &mut HostState, name: &str| {
+        spin_variables::Host::get(host, name.into()).await.unwrap()
+    };
+    assert_eq!(get(&mut host, "said").await.unwrap(), "hi!");
+    assert!(matches!(get(&mut host, "greeting").await, Err(spin_variables::Error::Undefined(_))));
+    assert!(matches!(get(&mut host, "1").await, Err(spin_variables::Error::InvalidName(_))));
+    assert!(matches!(get(&mut host, "lacking").await, Err(spin_variables::Error::Provider(_))));
 
-    let read = |host: &mut HostState, name: &str| config::Host::get(host, name.into()).unwrap();
-    assert_eq!(read(&mut host, "said").unwrap().as_deref(), Some("hi!"));
-    assert_eq!(read(&mut host, "greeting").unwrap(), None);
-    assert_eq!(read(&mut host, "1").unwrap(), None);
-    assert!(matches!(read(&mut host, "lacking"), Err(config::Error::Upstream(_))));
+    let read = async |host: &mut HostState, name: &str| {
+        config::Host::get(host, name.into()).await.unwrap()
+    };
+    assert_eq!(read(&mut host, "said").await.unwrap().as_deref(), Some("hi!"));
+    assert_eq!(read(&mut host, "greeting").await.unwrap(), None);
+    assert_eq!(read(&mut host, "1").await.unwrap(), None);
+    assert!(matches!(read(&mut host, "lacking").await, Err(config::Error::Upstream(_))));
 
     let needed = ("needed".to_owned(), "given".to_owned());
     fixture.spec.variables.replace(vec![VariablesProvider::values([needed])]);
-    let mut all = config::Host::get_all(&mut host).unwrap().unwrap();
+    let mut all = config::Host::get_all(&mut host).await.unwrap().unwrap();
     all.sort();
     let expected = [("lacking", "given"), ("said", "hi!")];
     assert_eq!(all, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
