@@ -149,3 +149,79 @@ fn each_sdk_app_is_deployable_by_itself() {
     assert!(outcome.both().contains("ready"), "{}", outcome.both());
     assert_eq!(site.get("/").expect(200).text(), "Welcome from Rust");
 }
+
+/// What the Rust applications of every age do.
+fn stores_and_greets(site: &Site) {
+    assert_eq!(site.get("/").expect(200).text(), "Greetings from Rust");
+    assert_eq!(site.get("/key/colour").expect(404).text(), "not stored");
+    let _ = site.post("/key/colour", "blue").expect(200);
+    assert_eq!(site.get("/key/colour").expect(200).text(), "blue");
+    let _ = site.post("/notes", "first").expect(200);
+    let _ = site.post("/notes", "second").expect(200);
+    assert_eq!(site.get("/notes").expect(200).text(), "first\nsecond");
+    assert_eq!(site.get("/elsewhere").expect(404).text(), "no such page");
+}
+
+#[test]
+fn the_rust_sdk_3_makes_core_modules_that_run() {
+    let app = TestApp::of_sdk("rust3");
+    let module = fs_err::read(app.path().join("app.wasm")).unwrap();
+    assert!(module.starts_with(b"\0asm\x01\0\0\0"), "it is a core module");
+    stores_and_greets(&Gyre::new().up(app.path(), &[]).site());
+}
+
+#[test]
+fn the_rust_sdk_6_speaks_the_release_candidate_of_wasi_0_3() {
+    let app = TestApp::of_sdk("rust6");
+    stores_and_greets(&Gyre::new().up(app.path(), &[]).site());
+}
+
+#[test]
+fn the_rust_sdk_7_speaks_wasi_0_3() {
+    let app = TestApp::of_sdk("rust7");
+    let up = Gyre::new().up(app.path(), &[]);
+    stores_and_greets(&up.site());
+    // Many at once, by instances that are used again.
+    let site = up.site();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    assert_eq!(site.get("/key/colour").expect(200).text(), "blue");
+                }
+            });
+        }
+    });
+}
+
+/// A program of another language, under WAGI.
+#[track_caller]
+fn answers_as_a_program(name: &str, language: &str) {
+    let app = TestApp::of_sdk(name);
+    let up = Gyre::new().up(app.path(), &[]);
+    let answer = up.site().post("/some/where?x=1", "a body").expect(200);
+    assert_eq!(answer.header("x-language"), language);
+    let text = answer.text();
+    assert!(text.starts_with("POST /some/where?x=1\n"), "{text}");
+    assert!(text.ends_with("a body"), "{text}");
+}
+
+#[test]
+fn programs_in_c_answer() {
+    answers_as_a_program("wagi-c", "c");
+}
+
+#[test]
+fn programs_in_zig_answer() {
+    answers_as_a_program("wagi-zig", "zig");
+}
+
+#[test]
+fn programs_in_go_answer() {
+    answers_as_a_program("wagi-go", "go");
+}
+
+#[test]
+fn programs_in_assemblyscript_answer() {
+    answers_as_a_program("wagi-as", "assemblyscript");
+}

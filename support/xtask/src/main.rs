@@ -36,7 +36,7 @@ enum Command {
     Test(test::Args),
     /// Build the guest programs of the tests
     Guests(guests::Args),
-    /// Build the sample applications of the three SDKs
+    /// Build the sample applications, in several languages and of several ages
     Apps(apps::Args),
     /// Everything that must pass before a change lands: format, lints, layers, dependencies, tests
     Ci,
