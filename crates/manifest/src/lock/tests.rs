@@ -117,10 +117,11 @@ fn without_requirements_the_version_is_0() {
 
 #[test]
 fn middleware_must_be_understood() {
-    let app = locked(
+    let mut app = locked(
         "spin_manifest_version = 2\napplication.name = \"a\"\n[[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\ndependencies.middleware = [{ path = \"auth.wasm\" }]\n[component.a]\nsource = \"a\"\n[component.b]\nsource = \"b\"",
         None,
     );
+    move_trigger_dependencies(&mut app, |_, _| panic!("only one trigger calls it"));
     assert_eq!(app.triggers[0].trigger_config, json!({ "route": "/", "component": "a" }));
     assert!(app.ensure_understood(&[SERVICE_CHAINING]).is_err());
     assert!(app.components[1].host_requirements.is_empty());
