@@ -236,6 +236,9 @@ pub(crate) struct UpArgs {
     #[arg(long, default_value = "plain")]
     pub(crate) format: Format,
 
+    /// Where stores, databases and variables come from: a TOML file
+    #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
+    pub(crate) runtime_config_file: Option<PathBuf>,
     /// A value of a variable (`name=value`, `name=@file`), or a .json or .toml file with several (`@file`)
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     pub(crate) variables: Vec<String>,

@@ -11,8 +11,13 @@ mod local;
 mod local_log;
 mod lock;
 mod node;
+mod runtime_config;
 
 pub use local::{LocalConfig, LocalError, LocalNode, Seed};
 pub use local_log::{Follow, LocalLog, LocalLogConfig};
 pub use lock::LockError;
 pub use node::{Node, NodeConfig, StartError};
+pub use runtime_config::{
+    DatabaseKind, DotenvError, RuntimeFile, RuntimeFileError, RuntimeOptions, StoreKind,
+    parse as parse_runtime_config, parse_dotenv, read_dotenv,
+};

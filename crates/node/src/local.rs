@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use gyre_data::{DatabaseError, Databases, KeyValueError, KeyValueStores, Location};
+use gyre_data::{DatabaseError, Databases, KeyValueError, KeyValueStore, KeyValueStores, Location};
 use gyre_edge::{BindError, Bound, Edge, EdgeConfig, EdgeHandle, Routes, RoutingTable};
 use gyre_model::{Application, Limits};
 use gyre_runtime::{
@@ -17,11 +17,13 @@ use gyre_runtime::{
     TriggerOptions, Triggers, Variables,
 };
 use gyre_store::{Keyring, KeyringError};
+use ipnet::IpNet;
 
 use crate::{
     front::{Front, Target},
     local_log::LocalLog,
     node::reachable,
+    runtime_config::{DatabaseKind, StoreKind},
 };
 
 /// The label of the store and of the database that every local application has.
@@ -46,6 +48,14 @@ pub struct LocalConfig {
     pub env: BTreeMap<String, String>,
     /// Where its stores and databases are; without it they are in memory.
     pub state: Option<PathBuf>,
+    /// Its stores that are elsewhere, by label.
+    pub stores: BTreeMap<String, StoreKind>,
+    /// Its databases that are elsewhere, by label.
+    pub databases: BTreeMap<String, DatabaseKind>,
+    /// Networks that its guests must not reach.
+    pub blocked_networks: Vec<IpNet>,
+    /// Whether they may reach no private, loopback, link-local or otherwise special address.
+    pub block_private_networks: bool,
     /// What is put into them before it serves.
     pub seed: Seed,
     /// Where its guests' output goes.
@@ -105,8 +115,20 @@ pub enum LocalError {
         #[source]
         source: KeyValueError,
     },
+    /// A key-value store's settings are wrong.
+    #[error("cannot use key_value_store.{label}")]
+    Store {
+        /// Its label.
+        label: String,
+        /// Why not.
+        #[source]
+        source: KeyValueError,
+    },
+    /// Variables that are needed at the start cannot be had.
+    #[error("provider error: {0}")]
+    Provider(String),
     /// `--sqlite` names a database that is not there.
-    #[error("no database is called {0:?}; a local application has \"default\"")]
+    #[error("no database is called {0:?}")]
     NoDatabase(String),
     /// `--sqlite` failed.
     #[error("failed to execute SQL statement: {statement:?}")]
@@ -144,6 +166,8 @@ impl LocalNode {
         if !missing.is_empty() {
             return Err(LocalError::Variables(missing));
         }
+        let remembered = config.variables.remember(&config.application.locked).await;
+        remembered.map_err(LocalError::Provider)?;
         let is_tls = config.edge.as_ref().is_some_and(|edge| edge.tls.is_some());
         let bound = config.edge.map(Edge::bind).transpose()?;
         let address = bound.as_ref().map(Bound::local_addr);
@@ -167,20 +191,47 @@ impl LocalNode {
             Some(folder) => Location::file(folder.join(file)),
             None => Location::Memory,
         };
-        let store = stores.open(&location("sqlite_key_value.db"), DEFAULT, (&config.limits).into());
-        let database = databases.open(&location("sqlite_db.db"), (&config.limits).into());
+        let mut data = DataGrants::default();
+        let default =
+            stores.open(&location("sqlite_key_value.db"), DEFAULT, (&config.limits).into());
+        let mut all = BTreeMap::from([(DEFAULT.to_owned(), default)]);
+        for (label, kind) in config.stores {
+            let limits = (&config.limits).into();
+            let store = match kind {
+                StoreKind::Memory => Ok(stores.open(&Location::Memory, &label, limits)),
+                StoreKind::File(path) => Ok(stores.open(&Location::File(path), &label, limits)),
+                StoreKind::Redis(url) => KeyValueStore::redis(url.expose(), limits),
+            };
+            let failed = |source| LocalError::Store { label: label.clone(), source };
+            all.insert(label.clone(), store.map_err(failed)?);
+        }
         for (key, value) in &config.seed.key_values {
-            store
+            all[DEFAULT]
                 .set(key, value.clone().into_bytes())
                 .await
                 .map_err(|source| LocalError::KeyValue { key: key.clone(), source })?;
         }
+        for (label, store) in all {
+            data = data.with_key_value(label, store);
+        }
+        let default = databases.open(&location("sqlite_db.db"), (&config.limits).into());
+        let mut all = BTreeMap::from([(DEFAULT.to_owned(), default)]);
+        for (label, kind) in config.databases {
+            let location = match kind {
+                DatabaseKind::Memory => Location::Memory,
+                DatabaseKind::File(path) => Location::File(path),
+            };
+            all.insert(label, databases.open(&location, (&config.limits).into()));
+        }
         for (statement, label) in &config.seed.statements {
-            if label != DEFAULT {
+            let Some(database) = all.get(label) else {
                 return Err(LocalError::NoDatabase(label.clone()));
-            }
+            };
             let failed = |source| LocalError::Sql { statement: statement.clone(), source };
             database.connect().execute_batch(statement).await.map_err(failed)?;
+        }
+        for (label, database) in all {
+            data = data.with_database(label, database);
         }
         let scheme = if is_tls { "https" } else { "http" };
         let source = application.clone();
@@ -189,9 +240,9 @@ impl LocalNode {
             limits: config.limits,
             reuse: config.reuse,
             variables: Arc::new(config.variables),
-            data: DataGrants::default()
-                .with_key_value(DEFAULT, store)
-                .with_database(DEFAULT, database),
+            data,
+            blocked_networks: config.blocked_networks,
+            block_private_networks: config.block_private_networks,
             env: config.env,
             oci_image_digest: application
                 .locked

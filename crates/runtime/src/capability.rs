@@ -29,7 +29,7 @@ pub(crate) use egress::{Door, TlsPeer, handshake};
 pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};
 pub(crate) use variables::{Defaults, defaults};
-pub use variables::{RemoteVariables, Variables, VariablesProvider};
+pub use variables::{RemoteVariables, Variables, VariablesProvider, Vault};
 
 use crate::{
     context::{AppContext, ComponentContext},
@@ -54,7 +54,8 @@ impl AppShared {
 
     pub(crate) fn new(spec: &AppSpec) -> Self {
         Self {
-            egress: egress::Door::new(spec.block_private_networks, spec.limits.outbound_per_app),
+            egress: egress::Door::new(spec.block_private_networks, spec.limits.outbound_per_app)
+                .blocking(spec.blocked_networks.clone()),
             connections: Arc::default(),
         }
     }

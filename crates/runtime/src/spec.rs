@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 use gyre_model::{Application, BoxError, Digest, Limits, LogSink, NullLog};
+use ipnet::IpNet;
 
 use crate::{
     ReuseConfig,
@@ -50,6 +51,8 @@ pub struct AppSpec {
     pub reuse: ReuseConfig,
     /// Whether guests may reach no private, loopback, link-local or otherwise special address.
     pub block_private_networks: bool,
+    /// Networks that guests must not reach either.
+    pub blocked_networks: Vec<IpNet>,
 }
 
 impl AppSpec {
@@ -68,6 +71,7 @@ impl AppSpec {
             oci_image_digest: None,
             reuse: ReuseConfig::default(),
             block_private_networks: false,
+            blocked_networks: Vec::new(),
         }
     }
 }

@@ -408,3 +408,81 @@ proptest! {
         });
     }
 }
+
+/// What every engine promises. `number` reads a number as the engine writes it.
+async fn keeps_the_contract(store: &KeyValueStore, number: impl Fn(&[u8]) -> i64) {
+    assert_eq!(store.get("a").await.unwrap(), None);
+    assert!(!store.exists("a").await.unwrap());
+    assert!(store.keys().await.unwrap().is_empty());
+    store.set("a", b"1".to_vec()).await.unwrap();
+    store.set("a", vec![0, 255]).await.unwrap();
+    store.set("empty", Vec::new()).await.unwrap();
+    assert_eq!(store.get("a").await.unwrap(), Some(vec![0, 255]));
+    assert_eq!(store.get("empty").await.unwrap(), Some(Vec::new()));
+    assert!(store.exists("a").await.unwrap());
+    for _ in 0..2 {
+        store.delete("a").await.unwrap();
+    }
+    assert_eq!(store.keys().await.unwrap(), ["empty"]);
+
+    store.set_many(Vec::new()).await.unwrap();
+    let many = (0..200).map(|n| (format!("key {n}"), vec![n]));
+    store.set_many(many.collect()).await.unwrap();
+    let keys: HashSet<String> = store.keys().await.unwrap().into_iter().collect();
+    assert_eq!(keys.len(), 201);
+    let asked = vec!["key 7".to_owned(), "none".to_owned(), "empty".to_owned()];
+    let mut found = store.get_many(asked).await.unwrap();
+    found.retain(|(_, value)| value.is_some());
+    found.sort();
+    let expected = [("empty".to_owned(), Some(vec![])), ("key 7".to_owned(), Some(vec![7]))];
+    assert_eq!(found, expected);
+    assert!(store.get_many(Vec::new()).await.unwrap().is_empty());
+    store.delete_many(Vec::new()).await.unwrap();
+    store.delete_many(keys.into_iter().chain(["none".to_owned()]).collect()).await.unwrap();
+    assert!(store.keys().await.unwrap().is_empty());
+
+    assert_eq!(store.increment("n", 5).await.unwrap(), 5);
+    assert_eq!(store.increment("n", -7).await.unwrap(), -2);
+    assert_eq!(number(&store.get("n").await.unwrap().unwrap()), -2);
+    store.set("text", b"abc".to_vec()).await.unwrap();
+    store.increment("text", 1).await.unwrap_err();
+
+    let swap = async |expected: Option<&[u8]>, new: &[u8]| {
+        let expected = expected.map(<[u8]>::to_vec);
+        store.compare_and_swap("c", expected, new.to_vec()).await.unwrap()
+    };
+    assert!(!swap(Some(b""), b"x").await, "a missing key is not an empty one");
+    assert!(swap(None, b"").await);
+    assert!(!swap(None, b"x").await);
+    assert!(!swap(Some(b"y"), b"x").await);
+    assert!(swap(Some(b""), b"x").await);
+    assert_eq!(store.get("c").await.unwrap().as_deref(), Some(&b"x"[..]));
+}
+
+#[tokio::test]
+async fn every_engine_keeps_the_contract() {
+    let binary = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().unwrap());
+    let fixture = Fixture::new();
+    keeps_the_contract(&fixture.store(), binary).await;
+    keeps_the_contract(&fixture.stores.open(&Location::Memory, "m", unlimited()), binary).await;
+    let server = gyre_testkit::Service::redis();
+    let url = format!("redis://{}", server.address());
+    let redis = KeyValueStore::redis(&url, unlimited()).unwrap();
+    keeps_the_contract(&redis, |bytes| str::from_utf8(bytes).unwrap().parse().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_redis_server_that_goes_and_comes_back_is_connected_to_again() {
+    let mut server = gyre_testkit::Service::redis();
+    let address = server.address();
+    let limits = KeyValueLimits { result_bytes: 10, ..unlimited() };
+    let store = KeyValueStore::redis(&format!("redis://{address}"), limits).unwrap();
+    store.set("k", vec![1; 11]).await.unwrap();
+    let error = store.get("k").await.unwrap_err();
+    assert_eq!(error, KeyValueError::ResultTooLong { limit: 10 });
+    server.kill();
+    assert!(matches!(store.get("k").await, Err(KeyValueError::Other(_))));
+    let _server = gyre_testkit::Service::redis_at(address);
+    assert_eq!(store.get("k").await.unwrap(), None);
+    KeyValueStore::redis("http://x", limits).unwrap_err();
+}

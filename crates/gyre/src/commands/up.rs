@@ -15,7 +15,10 @@ use gyre_manifest::{
     http::{HttpApp, TRIGGER_TYPE, list_routes},
 };
 use gyre_model::{Application, Limits};
-use gyre_node::{Follow, LocalConfig, LocalError, LocalLog, LocalLogConfig, LocalNode, Seed};
+use gyre_node::{
+    Follow, LocalConfig, LocalError, LocalLog, LocalLogConfig, LocalNode, RuntimeOptions, Seed,
+    read_dotenv,
+};
 use gyre_runtime::{CompileEvent, Compiler, ReuseConfig, SqsAccess, Variables, VariablesProvider};
 use serde::Serialize;
 
@@ -66,12 +69,14 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
             bail!("cannot follow component {id:?}: the application has {}", ids.join(", "));
         }
     }
-    let state = state_folder(&args, &place);
-    let logs = log_folder(&args, state.as_deref());
+    let environment: BTreeMap<String, String> = environment();
+    let configured = runtime_config(&args, &environment)?;
+    let state = state_folder(&args, &configured, &place);
+    let logs = log_folder(&args, &configured, state.as_deref());
     if let Some(logs) = &logs {
         printer::note(format_args!("Logging component stdio to {:?}", logs.join("")));
     }
-    announce(application, state.as_deref());
+    announce(application, &configured, state.as_deref());
     let log = LocalLog::open(
         LocalLogConfig {
             folder: logs,
@@ -88,9 +93,10 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
     let mut listen = address(&args.listen)?;
     let variables = variables(&args.variables)?;
     let mut limits = if args.server_limits { Limits::server() } else { Limits::unlimited() };
-    if let Some(bytes) = args.max_instance_memory {
+    if let Some(bytes) = args.max_instance_memory.or(configured.memory_bytes) {
         limits.memory_bytes = Some(bytes);
     }
+    limits.outbound_per_app = configured.connections.or(limits.outbound_per_app);
     let cache = match (&args.cache_dir, args.disable_cache) {
         (_, true) => None,
         (Some(dir), _) => Some(dir.clone()),
@@ -102,10 +108,9 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
         let mut edge = EdgeConfig::local(listen);
         edge.limits.http1_max_buf_size = args.http1_max_buf_size;
         edge.tls = tls(&args);
-        let providers = vec![
-            VariablesProvider::values(variables.clone()),
-            VariablesProvider::environment(std::env::vars()),
-        ];
+        let mut providers = vec![VariablesProvider::values(variables.clone())];
+        providers.extend(configured.providers.iter().cloned());
+        providers.push(VariablesProvider::environment(with_dotenv(&environment)?));
         let config = LocalConfig {
             application: application.clone(),
             edge: is_http.then_some(edge),
@@ -120,6 +125,10 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
             variables: Variables::new(providers),
             env: args.env.iter().cloned().collect(),
             state: state.clone(),
+            stores: configured.stores.clone(),
+            databases: configured.databases.clone(),
+            blocked_networks: configured.blocked_networks.clone(),
+            block_private_networks: configured.block_private_networks,
             seed: seed.clone(),
             log: log.clone(),
             cache: cache.clone(),
@@ -206,17 +215,17 @@ fn check(application: &Application, arguments: &[String]) -> Result<EventTrigger
 }
 
 /// Says where data is kept, if there is any.
-fn announce(application: &Application, state: Option<&Path>) {
+fn announce(application: &Application, configured: &RuntimeOptions, state: Option<&Path>) {
     let uses = |key: &str| {
         let mut components = application.locked.components.iter();
         components.any(|component| component.metadata_list(key).iter().any(|it| it == "default"))
     };
     let Some(state) = state else { return };
-    if uses("key_value_stores") {
+    if uses("key_value_stores") && !configured.stores.contains_key("default") {
         let path = state.join("sqlite_key_value.db");
         printer::note(format_args!("Storing default key-value data to {path:?}."));
     }
-    if uses("databases") {
+    if uses("databases") && !configured.databases.contains_key("default") {
         printer::note(format_args!(
             "Storing default SQLite data to {:?}.",
             state.join("sqlite_db.db")
@@ -224,16 +233,44 @@ fn announce(application: &Application, state: Option<&Path>) {
     }
 }
 
-fn state_folder(args: &UpArgs, place: &Place) -> Option<PathBuf> {
-    match args.state_dir.as_deref() {
+/// The environment, as far as it is text.
+fn environment() -> BTreeMap<String, String> {
+    let pairs = std::env::vars_os();
+    pairs
+        .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()))
+        .collect()
+}
+
+/// The environment and, for what it lacks, the `.env` file of the working folder, if there is one.
+fn with_dotenv(environment: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let path = Path::new(".env");
+    let mut variables = if path.is_file() { read_dotenv(path)? } else { BTreeMap::new() };
+    variables.extend(environment.clone());
+    Ok(variables)
+}
+
+/// What `--runtime-config-file` says; nothing without it.
+fn runtime_config(args: &UpArgs, environment: &BTreeMap<String, String>) -> Result<RuntimeOptions> {
+    let Some(path) = &args.runtime_config_file else { return Ok(RuntimeOptions::default()) };
+    let options = RuntimeOptions::read(path, environment)
+        .with_context(|| format!("cannot use the runtime config {path:?}"))?;
+    if !options.summary.is_empty() {
+        let summary = options.summary.join(", ");
+        printer::note(format_args!("Using runtime config {summary} from {path:?}"));
+    }
+    Ok(options)
+}
+
+fn state_folder(args: &UpArgs, configured: &RuntimeOptions, place: &Place) -> Option<PathBuf> {
+    match args.state_dir.as_deref().or(configured.state_dir.as_deref()) {
         Some("") => None,
         Some(folder) => Some(folder.into()),
         None => place.folder().map(|folder| folder.join(".spin")),
     }
 }
 
-fn log_folder(args: &UpArgs, state: Option<&Path>) -> Option<PathBuf> {
-    match args.log_dir.as_deref() {
+fn log_folder(args: &UpArgs, configured: &RuntimeOptions, state: Option<&Path>) -> Option<PathBuf> {
+    match args.log_dir.as_deref().or(configured.log_dir.as_deref()) {
         Some("") => None,
         Some(folder) => Some(folder.into()),
         None => state.map(|state| state.join("logs")),

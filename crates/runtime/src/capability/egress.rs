@@ -17,6 +17,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
+use ipnet::IpNet;
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -51,6 +52,7 @@ pub(crate) enum ConnectError {
 /// An app's door.
 pub(crate) struct Door {
     block_private_networks: bool,
+    blocked: Vec<IpNet>,
     connections: Option<Arc<Semaphore>>,
     /// How many wait for the right to a connection.
     waiting: AtomicUsize,
@@ -105,11 +107,18 @@ impl Door {
     pub(crate) fn new(block_private_networks: bool, connections: Option<u32>) -> Self {
         Self {
             block_private_networks,
+            blocked: Vec::new(),
             connections: connections.map(|limit| Arc::new(Semaphore::new(limit as usize))),
             waiting: AtomicUsize::new(0),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             resolver: Resolver::System,
         }
+    }
+
+    /// The same, closed to these networks as well.
+    pub(crate) fn blocking(mut self, networks: Vec<IpNet>) -> Self {
+        self.blocked = networks;
+        self
     }
 
     /// The right to one connection, now or not at all.
@@ -140,7 +149,11 @@ impl Door {
 
     /// Whether guests must not reach that address.
     pub(crate) fn prohibits(&self, address: IpAddr) -> bool {
-        self.block_private_networks && !networks::is_public(address)
+        let canonical = address.to_canonical();
+        self.blocked
+            .iter()
+            .any(|network| network.contains(&address) || network.contains(&canonical))
+            || self.block_private_networks && !networks::is_public(address)
     }
 
     /// Connects to a host as a guest named it.
@@ -248,6 +261,17 @@ mod tests {
 
     async fn is_untouched(canary: &TcpListener) -> bool {
         tokio::time::timeout(Duration::from_millis(20), canary.accept()).await.is_err()
+    }
+
+    #[test]
+    fn networks_that_are_blocked_are_closed_in_either_form_of_an_address() {
+        let door = Door::new(false, None).blocking(vec!["192.0.2.0/24".parse().unwrap()]);
+        for address in ["192.0.2.1", "::ffff:192.0.2.1"] {
+            assert!(door.prohibits(address.parse().unwrap()), "{address}");
+        }
+        for address in ["192.0.3.1", "127.0.0.1", "::1"] {
+            assert!(!door.prohibits(address.parse().unwrap()), "{address}");
+        }
     }
 
     #[tokio::test]

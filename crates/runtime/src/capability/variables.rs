@@ -3,6 +3,7 @@
 //! A value is looked up at every use, so that it can change under a running app: see [`Variables::replace`].
 
 mod guest;
+mod vault;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +19,8 @@ use gyre_manifest::{
     variable::check_key,
 };
 use gyre_model::{LockedApp, Secret, locked::LockedComponent};
+
+pub use vault::Vault;
 
 pub(crate) use guest::{add_async_to_linker, add_to_linker};
 

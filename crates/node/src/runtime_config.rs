@@ -1,0 +1,506 @@
+//! The runtime configuration file of `gyre up --runtime-config-file`: where an application's variables, stores and
+//! databases come from, and what it may reach. Spin's format; a key that is not known is an error.
+
+mod dotenv;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use gyre_model::Secret;
+use gyre_runtime::{VariablesProvider, Vault};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+pub use dotenv::{DotenvError, parse as parse_dotenv};
+
+/// The longest file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Why a runtime configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeFileError {
+    /// It cannot be read.
+    #[error("cannot read {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// It is longer than a configuration is.
+    #[error("{} is longer than {MAX_BYTES} bytes", .0.display())]
+    TooLong(PathBuf),
+    /// It is not TOML, or not a runtime configuration. The text shows where.
+    #[error("invalid runtime config")]
+    Invalid(#[from] toml::de::Error),
+    /// A `dotenv_path` is not in that form.
+    #[error("invalid {}", .0.display())]
+    Dotenv(PathBuf, #[source] DotenvError),
+    /// A setting has a value that it cannot have.
+    #[error("invalid {key}: {reason}")]
+    Value {
+        /// The setting.
+        key: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A setting of Spin that is not there yet.
+    #[error("{0} is not supported by this version of Gyre")]
+    Unsupported(String),
+}
+
+/// What is in the file, as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(clippy::struct_field_names, reason = "the keys are Spin's")]
+pub struct RuntimeFile {
+    state_dir: Option<String>,
+    log_dir: Option<String>,
+    max_instance_memory: Option<u64>,
+    #[serde(alias = "config_provider")]
+    variables_provider: Vec<Provider>,
+    key_value_store: BTreeMap<String, Store>,
+    sqlite_database: BTreeMap<String, Database>,
+    llm_compute: Option<toml::Table>,
+    client_tls: Vec<toml::Table>,
+    outbound_networking: Networking,
+    outbound_http: Option<Http>,
+    outbound_redis: Connections,
+    outbound_pg: Connections,
+    outbound_mysql: Connections,
+    outbound_mqtt: Mqtt,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Provider {
+    Env {
+        prefix: Option<String>,
+        dotenv_path: Option<PathBuf>,
+    },
+    Static {
+        #[serde(default)]
+        values: BTreeMap<String, Text>,
+    },
+    Vault {
+        url: String,
+        token: Text,
+        mount: String,
+        prefix: Option<String>,
+    },
+    AzureKeyVault(#[allow(dead_code, reason = "it is refused")] toml::Table),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Store {
+    Spin { path: Option<PathBuf> },
+    Redis { url: Text },
+    AzureCosmos(#[allow(dead_code, reason = "it is refused")] toml::Table),
+    AwsDynamo(#[allow(dead_code, reason = "it is refused")] toml::Table),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Database {
+    Spin {
+        path: Option<PathBuf>,
+        #[serde(default)]
+        allow_attach_file: bool,
+    },
+    Libsql(#[allow(dead_code, reason = "it is refused")] toml::Table),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Networking {
+    block_networks: Vec<String>,
+    max_socket_connections: Option<u32>,
+    max_total_connections: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Http {
+    connection_pooling: Option<bool>,
+    max_connections: Option<u32>,
+    max_concurrent_requests: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Connections {
+    max_connections: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Mqtt {
+    max_connections: Option<u32>,
+    max_payload_size_bytes: Option<u64>,
+}
+
+/// A text that is not shown.
+#[derive(Debug, Deserialize)]
+#[serde(from = "String")]
+struct Text(Secret<String>);
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Where a key-value store is.
+#[derive(Debug, Clone)]
+pub enum StoreKind {
+    /// In memory.
+    Memory,
+    /// In a SQLite file.
+    File(PathBuf),
+    /// In the Redis database at that URL.
+    Redis(Secret<String>),
+}
+
+/// Where a database is.
+#[derive(Debug, Clone)]
+pub enum DatabaseKind {
+    /// In memory, each connection's own.
+    Memory,
+    /// In a file.
+    File(PathBuf),
+}
+
+/// What a runtime configuration comes to.
+#[derive(Debug, Clone, Default)]
+pub struct RuntimeOptions {
+    /// The folder for state; empty: none.
+    pub state_dir: Option<String>,
+    /// The folder for the components' output; empty: none.
+    pub log_dir: Option<String>,
+    /// The most that one linear memory may grow to, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Who is asked for variables, in order.
+    pub providers: Vec<VariablesProvider>,
+    /// Key-value stores, by label.
+    pub stores: BTreeMap<String, StoreKind>,
+    /// Databases, by label.
+    pub databases: BTreeMap<String, DatabaseKind>,
+    /// Networks that guests must not reach.
+    pub blocked_networks: Vec<IpNet>,
+    /// Whether they may reach no private, loopback, link-local or otherwise special address.
+    pub block_private_networks: bool,
+    /// Connections that the application may have at once.
+    pub connections: Option<u32>,
+    /// What was configured, for the line that says so.
+    pub summary: Vec<String>,
+}
+
+/// What a runtime configuration says. Unknown keys and types are errors, with their place.
+///
+/// # Errors
+/// It is not TOML, or not a runtime configuration.
+pub fn parse(text: &str) -> Result<RuntimeFile, toml::de::Error> {
+    toml::from_str(text)
+}
+
+impl RuntimeOptions {
+    /// Reads the file at `path`. `environment` is asked for variables by `env` providers.
+    ///
+    /// # Errors
+    /// It cannot be read, is wrong, or asks for what is not there.
+    pub fn read(
+        path: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, RuntimeFileError> {
+        let unreadable = |error| RuntimeFileError::Read(path.to_owned(), error);
+        if fs_err::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
+            return Err(RuntimeFileError::TooLong(path.to_owned()));
+        }
+        let text = fs_err::read_to_string(path).map_err(unreadable)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        parse(&text)?.resolve(folder, environment)
+    }
+}
+
+impl RuntimeFile {
+    /// What it comes to. `folder` is the file's own, `environment` that of the process.
+    ///
+    /// # Errors
+    /// A value is wrong, or asks for what is not there.
+    pub fn resolve(
+        self,
+        folder: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<RuntimeOptions, RuntimeFileError> {
+        self.check_support()?;
+        let summary = self.summary();
+        let (blocked_networks, block_private_networks) = self.outbound_networking.blocked()?;
+        let mut providers = Vec::new();
+        for provider in self.variables_provider {
+            providers.push(provider.resolve(environment)?);
+        }
+        let mut stores = BTreeMap::new();
+        for (label, store) in self.key_value_store {
+            let kind = match store {
+                Store::Spin { path: None } => StoreKind::Memory,
+                Store::Spin { path: Some(path) } => StoreKind::File(folder.join(path)),
+                Store::Redis { url } => StoreKind::Redis(url.0),
+                Store::AzureCosmos(_) => return Err(unsupported_type("azure_cosmos")),
+                Store::AwsDynamo(_) => return Err(unsupported_type("aws_dynamo")),
+            };
+            stores.insert(label, kind);
+        }
+        let mut databases = BTreeMap::new();
+        for (label, database) in self.sqlite_database {
+            let kind = match database {
+                Database::Spin { allow_attach_file: true, .. } => {
+                    return Err(RuntimeFileError::Unsupported("allow_attach_file".to_owned()));
+                }
+                Database::Spin { path: None, .. } => DatabaseKind::Memory,
+                // Relative to the working folder, unlike a store's.
+                Database::Spin { path: Some(path), .. } => DatabaseKind::File(path),
+                Database::Libsql(_) => return Err(unsupported_type("libsql")),
+            };
+            databases.insert(label, kind);
+        }
+        Ok(RuntimeOptions {
+            state_dir: self.state_dir,
+            log_dir: self.log_dir,
+            memory_bytes: self.max_instance_memory,
+            providers,
+            stores,
+            databases,
+            blocked_networks,
+            block_private_networks,
+            connections: self.outbound_networking.max_total_connections,
+            summary,
+        })
+    }
+
+    /// Refuses what would otherwise be ignored.
+    fn check_support(&self) -> Result<(), RuntimeFileError> {
+        let http = self.outbound_http.as_ref();
+        if http.is_some_and(|it| it.max_connections.and(it.max_concurrent_requests).is_some()) {
+            return Err(RuntimeFileError::Value {
+                key: "outbound_http".to_owned(),
+                reason: "max_concurrent_requests is the old name of max_connections: give one"
+                    .to_owned(),
+            });
+        }
+        let settings = [
+            ("llm_compute", self.llm_compute.is_some()),
+            ("client_tls", !self.client_tls.is_empty()),
+            (
+                "outbound_networking.max_socket_connections",
+                self.outbound_networking.max_socket_connections.is_some(),
+            ),
+            (
+                "outbound_http.connection_pooling = false",
+                http.is_some_and(|it| it.connection_pooling == Some(false)),
+            ),
+            (
+                "outbound_http.max_connections",
+                http.is_some_and(|it| it.max_connections.or(it.max_concurrent_requests).is_some()),
+            ),
+            ("outbound_redis.max_connections", self.outbound_redis.max_connections.is_some()),
+            ("outbound_pg.max_connections", self.outbound_pg.max_connections.is_some()),
+            ("outbound_mysql.max_connections", self.outbound_mysql.max_connections.is_some()),
+            ("outbound_mqtt.max_connections", self.outbound_mqtt.max_connections.is_some()),
+            (
+                "outbound_mqtt.max_payload_size_bytes",
+                self.outbound_mqtt.max_payload_size_bytes.is_some(),
+            ),
+        ];
+        match settings.iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) => Err(RuntimeFileError::Unsupported((*key).to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    fn summary(&self) -> Vec<String> {
+        let stores = self.key_value_store.iter().map(|(label, store)| {
+            let kind = match store {
+                Store::Spin { .. } => "spin",
+                Store::Redis { .. } => "redis",
+                Store::AzureCosmos(_) => "azure_cosmos",
+                Store::AwsDynamo(_) => "aws_dynamo",
+            };
+            format!("[key_value_store.{label}: {kind}]")
+        });
+        let databases = self.sqlite_database.iter().map(|(label, database)| {
+            let kind = match database {
+                Database::Spin { .. } => "spin",
+                Database::Libsql(_) => "libsql",
+            };
+            format!("[sqlite_database.{label}: {kind}]")
+        });
+        let connections = self
+            .outbound_networking
+            .max_total_connections
+            .map(|max| format!("[outbound_networking: max_total_connections={max}]"));
+        stores.chain(databases).chain(connections).collect()
+    }
+}
+
+fn unsupported_type(kind: &str) -> RuntimeFileError {
+    RuntimeFileError::Unsupported(format!("type = {kind:?}"))
+}
+
+impl Networking {
+    fn blocked(&self) -> Result<(Vec<IpNet>, bool), RuntimeFileError> {
+        let mut networks = Vec::new();
+        for text in self.block_networks.iter().filter(|text| *text != "private") {
+            let one = |text: &String| text.parse().map(|address: std::net::IpAddr| address.into());
+            let network = text.parse().or_else(|_| one(text));
+            networks.push(network.map_err(|_| RuntimeFileError::Value {
+                key: "outbound_networking.block_networks".to_owned(),
+                reason: format!("{text:?} is neither a network (10.0.0.0/8) nor \"private\""),
+            })?);
+        }
+        Ok((networks, self.block_networks.iter().any(|text| text == "private")))
+    }
+}
+
+impl Provider {
+    fn resolve(
+        self,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<VariablesProvider, RuntimeFileError> {
+        Ok(match self {
+            Self::Env { prefix, dotenv_path } => {
+                let mut variables = match dotenv_path {
+                    Some(path) => read_dotenv(&path)?,
+                    None => BTreeMap::new(),
+                };
+                variables.extend(environment.clone());
+                let prefix = prefix.unwrap_or_else(|| "SPIN_VARIABLE".to_owned());
+                VariablesProvider::environment_with(&format!("{prefix}_"), variables)
+            }
+            Self::Static { values } => VariablesProvider::Values(
+                values.into_iter().map(|(name, value)| (name, value.0)).collect(),
+            ),
+            Self::Vault { url, token, mount, prefix } => {
+                let vault = Vault::new(&url, token.0, &mount, prefix.as_deref());
+                VariablesProvider::remote(std::sync::Arc::new(vault.map_err(|reason| {
+                    RuntimeFileError::Value { key: "variables_provider.url".to_owned(), reason }
+                })?))
+            }
+            Self::AzureKeyVault(_) => return Err(unsupported_type("azure_key_vault")),
+        })
+    }
+}
+
+/// The variables of a file in dotenv's form.
+///
+/// # Errors
+/// It cannot be read, or is not in that form.
+pub fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, RuntimeFileError> {
+    let text = fs_err::read_to_string(path)
+        .map_err(|error| RuntimeFileError::Read(path.to_owned(), error))?;
+    parse_dotenv(&text).map_err(|error| RuntimeFileError::Dotenv(path.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str) -> Result<RuntimeOptions, RuntimeFileError> {
+        let environment = [("A_COLOR", "red"), ("SPIN_VARIABLE_SIZE", "2")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        parse(text)?.resolve(Path::new("/etc/app"), &environment.into())
+    }
+
+    #[test]
+    fn paths_of_stores_are_beside_the_file_and_those_of_databases_in_the_working_folder() {
+        let options = resolve(
+            "state_dir = ''\nmax_instance_memory = 1024\n\
+             [key_value_store.a]\ntype = 'spin'\npath = 'a.db'\n\
+             [key_value_store.b]\ntype = 'spin'\n\
+             [key_value_store.c]\ntype = 'redis'\nurl = 'redis://u:geheim@h'\n\
+             [sqlite_database.d]\ntype = 'spin'\npath = 'd.db'\n\
+             [outbound_networking]\nblock_networks = ['private', '1.2.3.0/24', '::1']\n",
+        )
+        .unwrap();
+        assert!(
+            matches!(&options.stores["a"], StoreKind::File(it) if it == Path::new("/etc/app/a.db"))
+        );
+        assert!(matches!(options.stores["b"], StoreKind::Memory));
+        assert!(
+            matches!(&options.stores["c"], StoreKind::Redis(it) if it.expose() == "redis://u:geheim@h")
+        );
+        assert!(
+            matches!(&options.databases["d"], DatabaseKind::File(it) if it == Path::new("d.db"))
+        );
+        assert_eq!(options.state_dir.as_deref(), Some(""));
+        assert_eq!(options.memory_bytes, Some(1024));
+        assert!(options.block_private_networks);
+        let networks: Vec<_> = options.blocked_networks.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["1.2.3.0/24", "::1/128"]);
+        assert_eq!(
+            options.summary,
+            [
+                "[key_value_store.a: spin]",
+                "[key_value_store.b: spin]",
+                "[key_value_store.c: redis]",
+                "[sqlite_database.d: spin]",
+            ]
+        );
+        assert!(!format!("{options:?}").contains("geheim"));
+    }
+
+    #[test]
+    fn providers_keep_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = dir.path().join("vars");
+        fs_err::write(&env, "A_COLOR=blue\nexport A_SHAPE='round one'\n").unwrap();
+        let options = resolve(&format!(
+            "[[variables_provider]]\ntype = 'env'\nprefix = 'A'\ndotenv_path = {env:?}\n\
+             [[variables_provider]]\ntype = 'static'\nvalues = {{ x = 'y' }}\n\
+             [[variables_provider]]\ntype = 'vault'\nurl = 'http://127.0.0.1:1'\ntoken = 't'\nmount = 'm'\n",
+        ))
+        .unwrap();
+        let [first, second, VariablesProvider::Remote { .. }] = &options.providers[..] else {
+            panic!("{:?}", options.providers)
+        };
+        let VariablesProvider::Environment(values) = first else { panic!("{first:?}") };
+        let values: Vec<_> =
+            values.iter().map(|(k, v)| (k.as_str(), v.expose().as_str())).collect();
+        assert_eq!(values, [("COLOR", "red"), ("SHAPE", "round one")]);
+        assert!(matches!(second, VariablesProvider::Values(it) if it["x"].expose() == "y"));
+        resolve("[[config_provider]]\ntype = 'env'\n").unwrap();
+    }
+
+    #[test]
+    fn mistakes_are_errors_that_say_where() {
+        let error = resolve("state_dir = 'a'\nstate_dri = 'b'\n").unwrap_err();
+        let text = std::error::Error::source(&error).unwrap().to_string();
+        assert!(text.contains("line 2") && text.contains("state_dri"), "{text}");
+        for wrong in [
+            "[key_value_store.a]\ntype = 'etcd'\n",
+            "[key_value_store.a]\ntype = 'redis'\n",
+            "[key_value_store.a]\ntype = 'spin'\nurl = 'x'\n",
+            "[sqlite_database.a]\npath = 'x'\n",
+            "[[variables_provider]]\ntype = 'vault'\nurl = 'nothing'\ntoken = ''\nmount = ''\n",
+            "[outbound_networking]\nblock_networks = ['public']\n",
+            "[outbound_http]\nmax_connections = 1\nmax_concurrent_requests = 1\n",
+            "key_value_store = 3\n",
+        ] {
+            resolve(wrong).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_rather_than_ignored() {
+        for text in [
+            "[llm_compute]\ntype = 'spin'\n",
+            "[[client_tls]]\nhosts = ['a']\n",
+            "[outbound_pg]\nmax_connections = 1\n",
+            "[outbound_http]\nconnection_pooling = false\n",
+            "[sqlite_database.a]\ntype = 'libsql'\nurl = 'http://a'\ntoken = ''\n",
+            "[key_value_store.a]\ntype = 'aws_dynamo'\nregion = 'r'\ntable = 't'\n",
+        ] {
+            let error = resolve(text).unwrap_err();
+            assert!(matches!(error, RuntimeFileError::Unsupported(_)), "{text}: {error:?}");
+        }
+        resolve("[outbound_http]\n").unwrap();
+    }
+}
