@@ -201,7 +201,7 @@ impl EventTriggers {
         let redis: RedisSettings = settings(app, "redis")?;
         for trigger in &app.triggers {
             match trigger.trigger_type.as_str() {
-                http::TRIGGER_TYPE => continue,
+                http::TRIGGER_TYPE => {}
                 "redis" => triggers.redis.push(read_redis(trigger, &redis)?),
                 "cron" => {
                     let config: CronConfig = config("cron", trigger)?;

@@ -190,14 +190,13 @@ impl Runtime {
         let (abi, component) = if let Some(found) = &*place {
             found.clone()
         } else {
-            let found = match self.cached(id, wasm)? {
-                Some(found) => found,
-                None => {
-                    let artefact = self.compile_and_keep(id, wasm)?;
-                    let host = self.host_for(id, artefact.abi)?;
-                    let loaded = load_own(&host.engine, &artefact.code);
-                    (artefact.abi, loaded.map_err(|error| failed(id, &error))?)
-                }
+            let found = if let Some(found) = self.cached(id, wasm)? {
+                found
+            } else {
+                let artefact = self.compile_and_keep(id, wasm)?;
+                let host = self.host_for(id, artefact.abi)?;
+                let loaded = load_own(&host.engine, &artefact.code);
+                (artefact.abi, loaded.map_err(|error| failed(id, &error))?)
             };
             place.insert(found).clone()
         };

@@ -1,6 +1,10 @@
 //! An app that is loaded: its code mapped and linked, its routes read, its grants decided.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use crate::{
     AppSpec, CompileError, Runtime,
@@ -222,9 +226,9 @@ impl Loaded {
         }
         let mut event_components = HashMap::new();
         for (kind, id) in events.components() {
-            if !event_components.contains_key(&(kind, id.to_owned())) {
+            if let Entry::Vacant(place) = event_components.entry((kind, id.to_owned())) {
                 let component = load_event_component(runtime, spec, &application, kind, id)?;
-                event_components.insert((kind, id.to_owned()), Arc::new(component));
+                place.insert(Arc::new(component));
             }
         }
         let defaults = defaults(locked);

@@ -92,13 +92,7 @@ fn place(name: &str, identity: &str, build: impl FnOnce(&Path, &Path) -> Result<
     Ok(())
 }
 
-fn rust(
-    toolchain: &Toolchain,
-    name: &str,
-    target: &str,
-    sources: &Path,
-    out: &Path,
-) -> Result<()> {
+fn rust(toolchain: &Toolchain, name: &str, target: &str, sources: &Path, out: &Path) -> Result<()> {
     let build = workshop_of(name);
     let mut cargo = toolchain.cargo();
     cargo.current_dir(sources).args(["build", "--release", "--locked"]);

@@ -61,7 +61,7 @@ fn offered() -> Result<Offered> {
     for folder in folders {
         let mut resolve = Resolve::default();
         resolve.push_dir(&folder).with_context(|| folder.display().to_string())?;
-        for (id, interface) in resolve.interfaces.iter() {
+        for (id, interface) in &resolve.interfaces {
             let Some(name) = resolve.id_of(id) else { continue };
             let is_other = NOT_OFFERED.iter().any(|package| name.starts_with(package));
             if !is_other && !interface.functions.is_empty() {
@@ -134,7 +134,8 @@ fn tests() -> Result<Vec<(String, String)>> {
     for entry in WalkDir::new(paths::root().join("crates")).sort_by_file_name() {
         let path = entry?.into_path();
         let shown = path.strip_prefix(paths::root())?.display().to_string();
-        let is_test = shown.ends_with(".rs") && shown.contains("tests");
+        let is_source = path.extension().is_some_and(|extension| extension == "rs");
+        let is_test = is_source && shown.contains("tests");
         if is_test {
             tests.push((shown, fs::read_to_string(&path)?));
         }

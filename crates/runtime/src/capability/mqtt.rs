@@ -87,7 +87,7 @@ impl Connection {
         let mut session = Session { stream, buffer: BytesMut::new(), last_id: 0 };
         let greeted = tokio::time::timeout(CONNECT_TIME, session.greet(&url, settings)).await;
         let late = |_| Err(format!("no answer within {CONNECT_TIME:?}"));
-        greeted.unwrap_or_else(|elapsed| late(elapsed)).map_err(Error::ConnectionFailed)?;
+        greeted.unwrap_or_else(late).map_err(Error::ConnectionFailed)?;
         let session = Arc::new(Mutex::new(session));
         // The server closes what it hears nothing of; this ends with the last handle.
         if !settings.keep_alive.is_zero() {

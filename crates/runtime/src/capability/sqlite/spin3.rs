@@ -61,14 +61,20 @@ macro_rules! connection {
 }
 
 mod without_async {
-    use super::{spin_sync::sqlite3_0_0::sqlite as spin, *};
+    use super::{
+        Connection, Error, HostState, QueryResult, Resource, Value,
+        spin_sync::sqlite3_0_0::sqlite as spin, translate,
+    };
 
     translate!(spin);
     connection!();
 }
 
 mod with_async {
-    use super::{spin3::sqlite3_1_0::sqlite as spin, *};
+    use super::{
+        Accessor, Connection, Error, FutureReader, HasHost, HostState, QueryResult, Resource,
+        StreamReader, Value, spin3::sqlite3_1_0::sqlite as spin, translate,
+    };
 
     translate!(spin);
     connection!();
