@@ -9,11 +9,15 @@ mod egress;
 mod grants;
 mod http_out;
 mod key_value;
+mod llm;
 mod mqtt;
+mod mysql;
 mod network;
+mod postgres;
 mod redis;
 mod server;
 mod sockets;
+mod sql;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -28,6 +32,7 @@ use wasmtime_wasi_http::WasiHttpHooks;
 pub(crate) use egress::{Door, TlsPeer, handshake};
 pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};
+pub use llm::{LlmBackend, LlmProtocol};
 pub(crate) use variables::{Defaults, defaults};
 pub use variables::{RemoteVariables, Variables, VariablesProvider, Vault};
 
@@ -44,6 +49,10 @@ pub(crate) struct AppShared {
     egress: egress::Door,
     /// Its idle connections.
     connections: Arc<http_out::Pool>,
+    /// Its connections to PostgreSQL.
+    postgres: postgres::Pools,
+    /// Its language models.
+    models: Arc<llm::Models>,
 }
 
 impl AppShared {
@@ -57,6 +66,8 @@ impl AppShared {
             egress: egress::Door::new(spec.block_private_networks, spec.limits.outbound_per_app)
                 .blocking(spec.blocked_networks.clone()),
             connections: Arc::default(),
+            postgres: postgres::Pools::default(),
+            models: llm::Models::new(spec.llm.clone()),
         }
     }
 }
@@ -75,6 +86,10 @@ pub(crate) struct State {
     redis_by_address: Vec<(String, redis::Connection)>,
     /// Connections to MQTT servers that are open.
     mqtt: usize,
+    /// Connections to PostgreSQL that are open.
+    postgres: usize,
+    /// Connections to MySQL that are open.
+    mysql: usize,
 }
 
 impl State {
@@ -91,6 +106,8 @@ impl State {
             redis: 0,
             redis_by_address: Vec::new(),
             mqtt: 0,
+            postgres: 0,
+            mysql: 0,
         }
     }
 
@@ -142,6 +159,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     variables::add_to_linker(linker)?;
     redis::add_to_linker(linker)?;
     mqtt::add_to_linker(linker)?;
+    postgres::add_to_linker(linker)?;
+    mysql::add_to_linker(linker)?;
+    llm::add_to_linker(linker)?;
     http_out::add_to_linker(linker)
 }
 
@@ -149,6 +169,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     redis::add_async_to_linker(linker)?;
     mqtt::add_async_to_linker(linker)?;
+    postgres::add_async_to_linker(linker)?;
+    mysql::add_async_to_linker(linker)?;
     key_value::add_async_to_linker(linker)?;
     sqlite::add_async_to_linker(linker)?;
     variables::add_async_to_linker(linker)?;

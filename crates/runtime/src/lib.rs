@@ -37,7 +37,9 @@ mod trigger;
 pub use app::{App, Stats};
 pub use body::GuestBody;
 pub use cache::CacheConfig;
-pub use capability::{DataGrants, RemoteVariables, Variables, VariablesProvider, Vault};
+pub use capability::{
+    DataGrants, LlmBackend, LlmProtocol, RemoteVariables, Variables, VariablesProvider, Vault,
+};
 pub use compile::{CompileError, CompileEvent, Compiler, compile_child_main};
 pub use engine::{Runtime, RuntimeConfig, RuntimeError};
 pub use loaded::{LoadError, ProbeError};

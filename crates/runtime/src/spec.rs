@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::{
     ReuseConfig,
-    capability::{DataGrants, Variables},
+    capability::{DataGrants, LlmBackend, Variables},
 };
 
 /// Yields the application when it is first needed, on a thread that may block. Called again after an unload.
@@ -53,6 +53,8 @@ pub struct AppSpec {
     pub block_private_networks: bool,
     /// Networks that guests must not reach either.
     pub blocked_networks: Vec<IpNet>,
+    /// What runs language models for its components.
+    pub llm: LlmBackend,
 }
 
 impl AppSpec {
@@ -72,6 +74,7 @@ impl AppSpec {
             reuse: ReuseConfig::default(),
             block_private_networks: false,
             blocked_networks: Vec::new(),
+            llm: LlmBackend::None,
         }
     }
 }

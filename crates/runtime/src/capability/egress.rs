@@ -24,7 +24,7 @@ use tokio::{
 };
 use url::Host;
 
-pub(crate) use tls::{TlsPeer, handshake};
+pub(crate) use tls::{TlsPeer, handshake, secure, trusting};
 
 /// How long an address may take before the next one is tried beside it.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -162,12 +162,22 @@ impl Door {
         host: &Host<String>,
         port: u16,
     ) -> Result<TcpStream, ConnectError> {
+        connect_first(&self.addresses(host, port).await?).await
+    }
+
+    /// The addresses that [`Self::connect`] would try, for a library that connects by itself: to these, and to none
+    /// that it looks up.
+    pub(crate) async fn addresses(
+        &self,
+        host: &Host<String>,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, ConnectError> {
         let addresses = match host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
             Host::Domain(name) => self.resolve(name).await?,
         };
-        connect_first(&self.admit(addresses, port)?).await
+        self.admit(addresses, port)
     }
 
     /// Those of a host's addresses that guests may reach.

@@ -1,7 +1,7 @@
 //! What a component may do, decided once, when it is loaded.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt::{self, Write as _},
 };
 
@@ -54,6 +54,8 @@ pub(crate) struct Grants {
     pub(crate) stores: HashMap<String, KeyValueStore>,
     /// Its databases, by label.
     pub(crate) databases: HashMap<String, Database>,
+    /// The language models that it may use.
+    pub(crate) models: HashSet<String>,
 }
 
 /// Why an app cannot be given what its manifest asks for.
@@ -118,7 +120,8 @@ impl Grants {
         let databases = component.metadata_list("databases").into_iter();
         let databases = databases
             .filter_map(|label| spec.data.databases.get(&label).cloned().map(|it| (label, it)));
-        Ok(Self { variables, network, stores, databases: databases.collect() })
+        let models = component.metadata_list("ai_models").into_iter().collect();
+        Ok(Self { variables, network, stores, databases: databases.collect(), models })
     }
 }
 

@@ -37,15 +37,15 @@ impl LogSink for Log {
 }
 
 /// An app with a component `a` and a component `b`, as the node would register it.
-struct Fixture {
-    spec: AppSpec,
+pub(super) struct Fixture {
+    pub(super) spec: AppSpec,
     application: Application,
     log: Arc<Log>,
 }
 
 impl Fixture {
     /// `metadata` is that of component `a`.
-    fn new(metadata: &Value) -> Self {
+    pub(super) fn new(metadata: &Value) -> Self {
         let source = json!({"content_type": "application/wasm", "source": "file:///a.wasm"});
         let locked = json!({
             "spin_lock_version": 1,
@@ -75,7 +75,7 @@ impl Fixture {
     }
 
     /// That may connect to those hosts.
-    fn with_hosts(hosts: &[&str]) -> Self {
+    pub(super) fn with_hosts(hosts: &[&str]) -> Self {
         Self::new(&json!({"allowed_outbound_hosts": hosts}))
     }
 
@@ -113,7 +113,7 @@ impl Fixture {
         Grants::resolve(&self.spec, &self.application, &self.application.locked.components[0])
     }
 
-    fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> Origin {
         let app = AppContext {
             name: "test".into(),
             limits: self.spec.limits.clone(),
@@ -132,7 +132,7 @@ impl Fixture {
         Origin { app: Arc::new(app), component: Arc::new(component), call: CallContext::default() }
     }
 
-    fn host(&self) -> HostState {
+    pub(super) fn host(&self) -> HostState {
         let origin = self.origin();
         let state = Arc::new(CallState::new());
         HostState::new(origin.app, origin.component, origin.call, state)

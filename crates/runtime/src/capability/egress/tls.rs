@@ -52,6 +52,56 @@ pub(crate) async fn handshake(
     Ok((stream, is_http2))
 }
 
+/// Speaks TLS with a server of another protocol than HTTP; `config` says whom to trust, if not those whom the machine
+/// trusts.
+///
+/// # Errors
+/// The peer's certificate is not to be trusted, or the protocol failed.
+pub(crate) async fn secure(
+    stream: TcpStream,
+    host: &Host<String>,
+    config: Option<Arc<ClientConfig>>,
+) -> io::Result<TlsStream<TcpStream>> {
+    static PLAIN: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
+    let config = match config {
+        Some(config) => config,
+        None => {
+            let made = PLAIN.get_or_try_init(async || {
+                let mut config = ClientConfig::clone(&*world().await?);
+                config.alpn_protocols.clear();
+                io::Result::Ok(Arc::new(config))
+            });
+            made.await?.clone()
+        }
+    };
+    TlsConnector::from(config).connect(server_name(host)?, stream).await
+}
+
+/// What trusts the machine's certificates and those in `pem` besides.
+///
+/// # Errors
+/// There is no certificate in it, or one that is malformed.
+pub(crate) async fn trusting(pem: &str) -> io::Result<Arc<ClientConfig>> {
+    use rustls::pki_types::pem::PemObject as _;
+    let roots: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(io::Error::other)?;
+    if roots.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no certificate in it"));
+    }
+    let made = tokio::task::spawn_blocking(|| {
+        let provider = provider();
+        let verifier =
+            rustls_platform_verifier::Verifier::new_with_extra_roots(roots, provider.clone())?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        Ok::<_, rustls::Error>(Arc::new(builder.with_no_client_auth()))
+    });
+    made.await.map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
 fn server_name(host: &Host<String>) -> io::Result<ServerName<'static>> {
     Ok(match host {
         Host::Domain(name) => {
