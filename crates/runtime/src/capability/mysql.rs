@@ -10,7 +10,7 @@ mod tests;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use mysql_async::{
-    Column, Conn, Opts, OptsBuilder, Params, Row, SslOpts, Value,
+    Column, Conn, Opts, OptsBuilder, Params, Row, SslOpts, Statement, Value,
     consts::{ColumnFlags, ColumnType},
     from_value_opt,
     prelude::{FromValue, Queryable as _},
@@ -142,12 +142,16 @@ impl Connection {
         let mut lease = self.0.lock().await;
         let mut guard = Guard(Some(lease.connection.take().ok_or_else(given_up)?));
         let connection = guard.0.as_mut().expect("it was put there just now");
-        let work = connection.exec_drop(statement, positional(parameters));
+        let work = async {
+            let statement = prepare(connection, statement, &parameters).await?;
+            let done = connection.exec_drop(statement, positional(parameters)).await;
+            done.map_err(|error| query_failed(&error))
+        };
         let result = tokio::time::timeout(sql::ANSWER_TIMEOUT, work).await;
         let result = result
             .map_err(|_| v3::Error::QueryFailed(sql::no_answer(sql::ANSWER_TIMEOUT)))?;
         lease.connection = guard.0.take();
-        result.map_err(|error| query_failed(&error))
+        result
     }
 
     async fn query(
@@ -206,6 +210,14 @@ impl Connection {
         let connection = guard.0.as_mut().expect("it was put there just now");
         let silent = |_| v3::Error::QueryFailed(sql::no_answer(sql::ANSWER_TIMEOUT));
         let limit = sql::ANSWER_TIMEOUT;
+        let prepared = prepare(connection, statement, &parameters);
+        let statement = match tokio::time::timeout(limit, prepared).await.map_err(silent)? {
+            Ok(statement) => statement,
+            Err(error) => {
+                lease.connection = guard.0.take();
+                return Err(error);
+            }
+        };
         let asked = connection.exec_iter(statement, positional(parameters));
         let asked = tokio::time::timeout(limit, asked).await.map_err(silent)?;
         let mut answer = match asked {
@@ -237,6 +249,21 @@ impl Connection {
         lease.connection = guard.0.take();
         Ok(())
     }
+}
+
+/// A statement that takes as many parameters as there are: servers hang up when they get fewer.
+async fn prepare(
+    connection: &mut Conn,
+    text: &str,
+    parameters: &[v3::ParameterValue],
+) -> Result<Statement, v3::Error> {
+    let statement = connection.prep(text).await.map_err(|error| query_failed(&error))?;
+    let (takes, given) = (usize::from(statement.num_params()), parameters.len());
+    if takes == given {
+        return Ok(statement);
+    }
+    let text = format!("the statement takes {takes} parameters, not {given}");
+    Err(v3::Error::QueryFailed(text))
 }
 
 /// A connection in the middle of an answer.

@@ -45,7 +45,10 @@ async fn addresses_that_are_not_allowed() {
     let denied = format!("address postgres://127.0.0.1:{port} is not permitted");
     assert_eq!(refused(&[], &url).await, denied);
     assert_eq!(refused(&["http://127.0.0.1:*", "postgres://127.0.0.1"], &url).await, denied);
-    assert_eq!(refused(&[], "postgres://a@db.example/c").await, "address postgres://db.example is not permitted");
+    assert_eq!(refused(&[], "host=db.example").await, "address postgres://db.example is not permitted");
+    // A URL without a port has the usual one.
+    let text = refused(&[], "postgres://a@db.example/c").await;
+    assert_eq!(text, "address postgres://db.example:5432 is not permitted");
     assert_eq!(refused(&[], "host=db.example port=1").await, "address postgres://db.example:1 is not permitted");
     // All of its hosts count, and none is looked up before it is allowed.
     let two = format!("host=127.0.0.1,db.example port={port},7");
