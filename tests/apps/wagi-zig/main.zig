@@ -14,7 +14,7 @@ pub fn main(init: std.process.Init) !void {
         variables.get("QUERY_STRING") orelse "",
     });
     var in_buffer: [1024]u8 = undefined;
-    var in = std.Io.File.stdin().reader(io, &in_buffer);
+    var in = std.Io.File.stdin().readerStreaming(io, &in_buffer);
     _ = try in.interface.streamRemaining(writer);
     try writer.flush();
 }
