@@ -5,7 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use gyre_testkit::{Answer, Gyre, Service, TestApp};
+use gyre_testkit::services::{DATABASE, PASSWORD, Service, USER};
+use gyre_testkit::{Answer, Gyre, TestApp};
 
 /// One case: what its manifest says, what is asked, what must come back.
 struct Case {
@@ -256,6 +257,18 @@ fn outbound_wasi_http_no_permission() {
     Case::new("http")
         .address("http://localhost:80")
         .gives(500, "incoming-response#get: ErrorCode::HttpRequestDenied");
+}
+
+#[test]
+fn postgres() {
+    let server = Service::postgres();
+    let port = server.port();
+    Case::new("postgres")
+        .address(format!(
+            "host=localhost port={port} user={USER} password={PASSWORD} dbname={DATABASE} sslmode=disable"
+        ))
+        .component(format!("allowed_outbound_hosts = [\"*://localhost:{port}\"]"))
+        .gives(200, "");
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod services {
             world services {
                 import fermyon:spin/redis@2.0.0;
                 import fermyon:spin/mqtt@2.0.0;
+                import spin:postgres/postgres@4.0.0;
             }
 
             package fermyon:spin@2.0.0 {
@@ -51,14 +52,68 @@ mod services {
                     }
                 }
             }
+
+            package spin:postgres@4.0.0 {
+                interface postgres {
+                    variant error {
+                        connection-failed(string), bad-parameter(string), query-failed(query-error),
+                        value-conversion-failed(string), other(string)
+                    }
+                    variant query-error { text(string), db-error(db-error) }
+                    record db-error {
+                        as-text: string, severity: string, code: string, message: string,
+                        detail: option<string>, extras: list<tuple<string, string>>,
+                    }
+                    variant db-data-type {
+                        boolean, int8, int16, int32, int64, floating32, floating64, str, binary, date, time,
+                        datetime, timestamp, uuid, jsonb, decimal, range-int32, range-int64, range-decimal,
+                        array-int32, array-int64, array-decimal, array-str, interval, other(string),
+                    }
+                    enum range-bound-kind { inclusive, exclusive }
+                    record interval { micros: s64, days: s32, months: s32 }
+                    variant db-value {
+                        boolean(bool), int8(s8), int16(s16), int32(s32), int64(s64), floating32(f32),
+                        floating64(f64), str(string), binary(list<u8>), date(tuple<s32, u8, u8>),
+                        time(tuple<u8, u8, u8, u32>), datetime(tuple<s32, u8, u8, u8, u8, u8, u32>),
+                        timestamp(s64), uuid(string), jsonb(list<u8>), decimal(string),
+                        range-int32(tuple<option<tuple<s32, range-bound-kind>>, option<tuple<s32, range-bound-kind>>>),
+                        range-int64(tuple<option<tuple<s64, range-bound-kind>>, option<tuple<s64, range-bound-kind>>>),
+                        range-decimal(tuple<option<tuple<string, range-bound-kind>>, option<tuple<string, range-bound-kind>>>),
+                        array-int32(list<option<s32>>), array-int64(list<option<s64>>),
+                        array-decimal(list<option<string>>), array-str(list<option<string>>),
+                        interval(interval), db-null, unsupported(list<u8>),
+                    }
+                    variant parameter-value {
+                        boolean(bool), int8(s8), int16(s16), int32(s32), int64(s64), floating32(f32),
+                        floating64(f64), str(string), binary(list<u8>), date(tuple<s32, u8, u8>),
+                        time(tuple<u8, u8, u8, u32>), datetime(tuple<s32, u8, u8, u8, u8, u8, u32>),
+                        timestamp(s64), uuid(string), jsonb(list<u8>), decimal(string),
+                        range-int32(tuple<option<tuple<s32, range-bound-kind>>, option<tuple<s32, range-bound-kind>>>),
+                        range-int64(tuple<option<tuple<s64, range-bound-kind>>, option<tuple<s64, range-bound-kind>>>),
+                        range-decimal(tuple<option<tuple<string, range-bound-kind>>, option<tuple<string, range-bound-kind>>>),
+                        array-int32(list<option<s32>>), array-int64(list<option<s64>>),
+                        array-decimal(list<option<string>>), array-str(list<option<string>>),
+                        interval(interval), db-null,
+                    }
+                    record column { name: string, data-type: db-data-type }
+                    type row = list<db-value>;
+                    record row-set { columns: list<column>, rows: list<row> }
+                    resource connection {
+                        open: static func(address: string) -> result<connection, error>;
+                        query: func(statement: string, params: list<parameter-value>) -> result<row-set, error>;
+                        execute: func(statement: string, params: list<parameter-value>) -> result<u64, error>;
+                    }
+                }
+            }
         "#,
         generate_all,
     });
 
     pub use fermyon::spin::{mqtt, redis};
+    pub use spin::postgres::postgres;
 }
 
-use services::{mqtt, redis};
+use services::{mqtt, postgres, redis};
 
 guests::serve!(handle);
 
@@ -75,6 +130,7 @@ fn handle(request: Request, responder: Responder) {
         "redis" => redis(),
         "mqtt" => mqtt(),
         "http" => http(&request),
+        "postgres" => postgres(),
         "tcp" => tcp(),
         other => Err(format!("no such case: {other:?}")),
     };
@@ -248,6 +304,76 @@ fn http(request: &Request) -> Outcome {
         let code = code.rsplit("::").next().unwrap_or_default();
         format!("incoming-response#get: ErrorCode::{code}")
     })
+}
+
+fn postgres() -> Outcome {
+    use postgres::{Connection, DbValue, ParameterValue, RangeBoundKind};
+    let database = Connection::open(&address()).map_err(named)?;
+    let execute = |statement: &str, values: &[ParameterValue]| {
+        database.execute(statement, values).map_err(named)
+    };
+    execute(
+        "CREATE TEMPORARY TABLE everything (
+            abool boolean, asmall int2, aint int4, abig int8, areal float4, adouble float8,
+            atext text, avarchar varchar(20), achar char(4), abytes bytea, adate date, atime time,
+            astamp timestamp, auuid uuid, ajson jsonb, anumber numeric(20, 4), arange int4range,
+            alongrange int8range, anumrange numrange, ints int4[], longs int8[], numbers numeric[],
+            texts text[], aninterval interval, anull text)",
+        &[],
+    )?;
+    let values = [
+        ParameterValue::Boolean(true),
+        ParameterValue::Int16(-2),
+        ParameterValue::Int32(3),
+        ParameterValue::Int64(-4),
+        ParameterValue::Floating32(5.5),
+        ParameterValue::Floating64(-6.25),
+        ParameterValue::Str("rice".into()),
+        ParameterValue::Str("beans".into()),
+        ParameterValue::Str("abcd".into()),
+        ParameterValue::Binary(vec![0, 1, 255]),
+        ParameterValue::Date((2525, 12, 25)),
+        ParameterValue::Time((4, 5, 6, 789_000_000)),
+        ParameterValue::Datetime((1989, 11, 24, 1, 2, 3, 4_000)),
+        ParameterValue::Uuid("12341234-1234-1234-1234-123412341234".into()),
+        ParameterValue::Jsonb(br#"{"s": "hello"}"#.to_vec()),
+        ParameterValue::Decimal("123456789012.3456".into()),
+        ParameterValue::RangeInt32((
+            Some((45, RangeBoundKind::Inclusive)),
+            Some((89, RangeBoundKind::Exclusive)),
+        )),
+        ParameterValue::RangeInt64((Some((1, RangeBoundKind::Inclusive)), None)),
+        ParameterValue::RangeDecimal((
+            Some(("1.5".into(), RangeBoundKind::Exclusive)),
+            Some(("2.5".into(), RangeBoundKind::Inclusive)),
+        )),
+        ParameterValue::ArrayInt32(vec![Some(1), None, Some(3)]),
+        ParameterValue::ArrayInt64(vec![Some(-1)]),
+        ParameterValue::ArrayDecimal(vec![Some("0.5".into()), None]),
+        ParameterValue::ArrayStr(vec![Some("a".into()), None]),
+        ParameterValue::Interval(postgres::Interval { micros: 1_000, days: 2, months: 3 }),
+        ParameterValue::DbNull,
+    ];
+    let places: Vec<String> = (1..=values.len()).map(|n| format!("${n}")).collect();
+    let insert = format!("INSERT INTO everything VALUES ({})", places.join(", "));
+    is("rows inserted", execute(&insert, &values)?, 1)?;
+    let result = database.query("SELECT * FROM everything", &[]).map_err(named)?;
+    is("columns", result.columns.len(), values.len())?;
+    let [row] = &result.rows[..] else { return Err(format!("{} rows", result.rows.len())) };
+    // The two enumerations name their cases alike.
+    for ((value, got), column) in values.iter().zip(row).zip(&result.columns) {
+        let (expected, got_text) = (plain_value(value), plain_value(got));
+        if matches!(got, DbValue::Jsonb(_)) {
+            continue;
+        }
+        is(&column.name, got_text, expected)?;
+    }
+    Ok(Vec::new())
+}
+
+fn plain_value(value: &impl Debug) -> String {
+    let text = format!("{value:?}");
+    text.replace("ParameterValue::", "").replace("DbValue::", "")
 }
 
 fn tcp() -> Outcome {

@@ -125,12 +125,18 @@ impl Models {
             }),
             LlmProtocol::OpenAi => Some(v2::InferencingResult {
                 text: match answer["choices"].as_array()?.first() {
-                    Some(choice) => choice["message"]["content"].as_str().unwrap_or_default().to_owned(),
+                    Some(choice) => {
+                        choice["message"]["content"].as_str().unwrap_or_default().to_owned()
+                    }
                     None => String::new(),
                 },
                 usage: v2::InferencingUsage {
                     prompt_token_count: count(&answer, "prompt_tokens", "prompt_tokens")?,
-                    generated_token_count: count(&answer, "completion_tokens", "completion_tokens")?,
+                    generated_token_count: count(
+                        &answer,
+                        "completion_tokens",
+                        "completion_tokens",
+                    )?,
                 },
             }),
         };
@@ -147,7 +153,8 @@ impl Models {
         let read = || {
             let (embeddings, tokens) = match protocol {
                 LlmProtocol::Spin => {
-                    let all = answer["embeddings"].as_array()?.iter().map(vector).collect::<Option<_>>();
+                    let all =
+                        answer["embeddings"].as_array()?.iter().map(vector).collect::<Option<_>>();
                     (all?, count(&answer, "promptTokenCount", "prompt_token_count")?)
                 }
                 LlmProtocol::OpenAi => {

@@ -88,7 +88,8 @@ impl Address {
         if url.scheme() != "mysql" || !network.allows(origin, "mysql", &host.to_string(), port) {
             return Err(denied());
         }
-        let is_tls = |key: &str| key.eq_ignore_ascii_case("ssl-mode") || key.eq_ignore_ascii_case("sslmode");
+        let is_tls =
+            |key: &str| key.eq_ignore_ascii_case("ssl-mode") || key.eq_ignore_ascii_case("sslmode");
         let speaks_tls = url
             .query_pairs()
             .any(|(key, value)| is_tls(&key) && !value.eq_ignore_ascii_case("disabled"));
@@ -148,8 +149,8 @@ impl Connection {
             done.map_err(|error| query_failed(&error))
         };
         let result = tokio::time::timeout(sql::ANSWER_TIMEOUT, work).await;
-        let result = result
-            .map_err(|_| v3::Error::QueryFailed(sql::no_answer(sql::ANSWER_TIMEOUT)))?;
+        let result =
+            result.map_err(|_| v3::Error::QueryFailed(sql::no_answer(sql::ANSWER_TIMEOUT)))?;
         lease.connection = guard.0.take();
         result
     }
@@ -364,7 +365,11 @@ fn data_type(of: &Column) -> v3::DbDataType {
         (T::MYSQL_TYPE_FLOAT, _) => D::Floating32,
         (T::MYSQL_TYPE_DOUBLE, _) => D::Floating64,
         (T::MYSQL_TYPE_BLOB | T::MYSQL_TYPE_STRING | T::MYSQL_TYPE_VAR_STRING, _) => {
-            if is_binary { D::Binary } else { D::Str }
+            if is_binary {
+                D::Binary
+            } else {
+                D::Str
+            }
         }
         (T::MYSQL_TYPE_MEDIUM_BLOB | T::MYSQL_TYPE_LONG_BLOB, _) => D::Binary,
         _ => D::Other,

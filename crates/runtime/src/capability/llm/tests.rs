@@ -64,7 +64,10 @@ async fn spins_protocol() {
     assert!(request.contains("authorization: bearer a-token\r\n"), "{request}");
     let sent = body(&request);
     assert_eq!((&sent["model"], &sent["prompt"]), (&json!("llama"), &json!("Hello")));
-    assert_eq!((&sent["options"]["maxTokens"], &sent["options"]["topK"]), (&json!(100), &json!(40)));
+    assert_eq!(
+        (&sent["options"]["maxTokens"], &sent["options"]["topK"]),
+        (&json!(100), &json!(40))
+    );
     assert_eq!(sent["options"]["repeatPenaltyLastNTokenCount"], 64);
 
     let answer = json!({"embeddings": [[0.5, 1], [-2.0]], "usage": {"promptTokenCount": 4}});

@@ -40,7 +40,9 @@ async fn addresses_that_are_not_allowed() {
 
 #[tokio::test]
 async fn servers_that_misbehave_cost_one_call() {
-    for (answer, over_and_over) in [(&b""[..], false), (b"garbage ", true), (b"\xff\xff\xff\0", true)] {
+    for (answer, over_and_over) in
+        [(&b""[..], false), (b"garbage ", true), (b"\xff\xff\xff\0", true)]
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
@@ -133,7 +135,10 @@ async fn a_real_server() {
         assert!(matches!(error, v3::Error::ValueConversionFailed(_)), "{error:?}");
         // What was left of the answer went with its connection.
         let error = connection.query("SELECT 1", vec![]).await.unwrap_err();
-        assert!(matches!(&error, v3::Error::Other(it) if it == "the connection was given up"), "{error:?}");
+        assert!(
+            matches!(&error, v3::Error::Other(it) if it == "the connection was given up"),
+            "{error:?}"
+        );
         break;
     }
     let connection = Connection::open(&origin, &url).await.unwrap();

@@ -110,7 +110,8 @@ impl Address {
         let stream = door.connect(host, port).await;
         let mut stream = stream.map_err(|error| gyre_telemetry::chain(&error))?;
         let mode = self.config.get_ssl_mode();
-        let is_secure = mode != SslMode::Disable && offers_tls(&mut stream).await.map_err(failed)?;
+        let is_secure =
+            mode != SslMode::Disable && offers_tls(&mut stream).await.map_err(failed)?;
         if is_secure {
             let stream = egress::secure(stream, host, roots).await.map_err(failed)?;
             self.log_in(stream).await
@@ -129,7 +130,8 @@ impl Address {
         // It is spoken, or not, below the protocol.
         config.ssl_mode(SslMode::Disable);
         let is_at_rest = Arc::new(AtomicBool::new(false));
-        let stream = Watched { stream, at_rest: is_at_rest.clone(), head: [0; 5], have: 0, left: 0 };
+        let stream =
+            Watched { stream, at_rest: is_at_rest.clone(), head: [0; 5], have: 0, left: 0 };
         let connected = config.connect_raw(stream, NoTls).await;
         let (client, connection) = connected.map_err(|error| gyre_telemetry::chain(&error))?;
         let task = tokio::spawn(async move {

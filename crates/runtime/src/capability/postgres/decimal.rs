@@ -96,8 +96,12 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
     }
     let weight = i16::try_from(whole_groups).ok()? - 1 - i16::try_from(leading).ok()?;
     let (weight, sign) = if groups.is_empty() { (0, 0) } else { (weight, sign) };
-    let head =
-        [u16::try_from(groups.len()).ok()?, weight.cast_unsigned(), sign, u16::try_from(scale).ok()?];
+    let head = [
+        u16::try_from(groups.len()).ok()?,
+        weight.cast_unsigned(),
+        sign,
+        u16::try_from(scale).ok()?,
+    ];
     Some(head.into_iter().chain(groups).flat_map(u16::to_be_bytes).collect())
 }
 
@@ -109,9 +113,22 @@ mod tests {
     fn numbers_survive_exactly() {
         let long = format!("{}.{}", "9".repeat(1000), "123456789".repeat(100));
         for number in [
-            "0", "0.00", "1", "-1", "10000", "9999", "10001.0001", "0.0001", "0.00001", "-0.5",
-            "123456789012345678901234567890.000000000000000000000000000001", "1000000000000",
-            "NaN", "Infinity", "-Infinity", &long,
+            "0",
+            "0.00",
+            "1",
+            "-1",
+            "10000",
+            "9999",
+            "10001.0001",
+            "0.0001",
+            "0.00001",
+            "-0.5",
+            "123456789012345678901234567890.000000000000000000000000000001",
+            "1000000000000",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            &long,
         ] {
             assert_eq!(text(&bytes(number).unwrap()).as_deref(), Some(number));
         }

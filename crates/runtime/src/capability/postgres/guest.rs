@@ -104,9 +104,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     instance.func_wrap_async(
         "[static]connection.open",
         |mut store: StoreContextMut<'_, HostState>, (address,): (String,)| {
-            Box::new(async move {
-                Ok((store.data_mut().open_postgres(Builder::new(address)).await?,))
-            })
+            Box::new(
+                async move { Ok((store.data_mut().open_postgres(Builder::new(address)).await?,)) },
+            )
         },
     )?;
     instance.func_wrap_async(
@@ -187,7 +187,8 @@ pub(super) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::R
                     let rows = StreamReader::new(&mut access, sql::Rows(streamed.rows))?;
                     let gone = || Err(v4::Error::Other("the connection was given up".to_owned()));
                     let end = streamed.end;
-                    let end = async move { wasmtime::error::Ok(end.await.unwrap_or_else(|_| gone())) };
+                    let end =
+                        async move { wasmtime::error::Ok(end.await.unwrap_or_else(|_| gone())) };
                     let end = FutureReader::new(&mut access, end)?;
                     wasmtime::error::Ok((streamed.columns, rows, end))
                 })?;

@@ -131,8 +131,8 @@ macro_rules! parameters {
         fn $name(
             parameters: Vec<$types::ParameterValue>,
         ) -> Result<Vec<v4::ParameterValue>, v4::Error> {
-            use $types::ParameterValue as P;
             use v4::ParameterValue as V;
+            use $types::ParameterValue as P;
             let parameter = |parameter| {
                 Ok(match parameter {
                     P::Boolean(it) => V::Boolean(it),

@@ -45,11 +45,17 @@ async fn addresses_that_are_not_allowed() {
     let denied = format!("address postgres://127.0.0.1:{port} is not permitted");
     assert_eq!(refused(&[], &url).await, denied);
     assert_eq!(refused(&["http://127.0.0.1:*", "postgres://127.0.0.1"], &url).await, denied);
-    assert_eq!(refused(&[], "host=db.example").await, "address postgres://db.example is not permitted");
+    assert_eq!(
+        refused(&[], "host=db.example").await,
+        "address postgres://db.example is not permitted"
+    );
     // A URL without a port has the usual one.
     let text = refused(&[], "postgres://a@db.example/c").await;
     assert_eq!(text, "address postgres://db.example:5432 is not permitted");
-    assert_eq!(refused(&[], "host=db.example port=1").await, "address postgres://db.example:1 is not permitted");
+    assert_eq!(
+        refused(&[], "host=db.example port=1").await,
+        "address postgres://db.example:1 is not permitted"
+    );
     // All of its hosts count, and none is looked up before it is allowed.
     let two = format!("host=127.0.0.1,db.example port={port},7");
     let text = refused(&["*://127.0.0.1:*"], &two).await;
@@ -88,7 +94,11 @@ fn values() -> Vec<(&'static str, P, V)> {
         ("bytea", P::Binary(vec![0, 255]), V::Binary(vec![0, 255])),
         ("date", P::Date((1969, 2, 28)), V::Date((1969, 2, 28))),
         ("time", P::Time((23, 59, 58, 123_456_000)), V::Time((23, 59, 58, 123_456_000))),
-        ("timestamp", P::Datetime((1989, 11, 24, 5, 6, 7, 8_000)), V::Datetime((1989, 11, 24, 5, 6, 7, 8_000))),
+        (
+            "timestamp",
+            P::Datetime((1989, 11, 24, 5, 6, 7, 8_000)),
+            V::Datetime((1989, 11, 24, 5, 6, 7, 8_000)),
+        ),
         ("timestamptz", P::Timestamp(1), V::Datetime((1970, 1, 1, 0, 0, 1, 0))),
         (
             "uuid",
@@ -97,7 +107,11 @@ fn values() -> Vec<(&'static str, P, V)> {
         ),
         ("jsonb", P::Jsonb(b"{ \"a\": [1, 2.50] }".into()), V::Jsonb(b"{\"a\":[1,2.50]}".into())),
         ("numeric", P::Decimal(long.into()), V::Decimal(long.into())),
-        ("int4range", P::RangeInt32((Some((1, B::Exclusive)), None)), V::RangeInt32((Some((2, B::Inclusive)), None))),
+        (
+            "int4range",
+            P::RangeInt32((Some((1, B::Exclusive)), None)),
+            V::RangeInt32((Some((2, B::Inclusive)), None)),
+        ),
         (
             "int8range",
             P::RangeInt64((Some((1, B::Inclusive)), Some((9, B::Exclusive)))),
@@ -142,7 +156,8 @@ async fn one(connection: &Connection, statement: &str, parameters: Vec<P>) -> V 
 async fn a_real_server() {
     let mut server = tokio::task::spawn_blocking(Service::postgres).await.unwrap();
     let port = server.port();
-    let pairs = format!("host=localhost port={port} user={USER} password={PASSWORD} dbname={DATABASE}");
+    let pairs =
+        format!("host=localhost port={port} user={USER} password={PASSWORD} dbname={DATABASE}");
     let url = format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}?sslmode=disable");
     let fixture = everywhere();
     let origin = fixture.origin();
@@ -259,7 +274,14 @@ async fn older_versions(fixture: &Fixture, url: &str) {
     assert!(
         matches!(
             &set.rows[0][..],
-            [V3::Int16(1), V3::Str(_), V3::Date((2000, 2, 29)), V3::Unsupported, V3::DbNull, V3::Int32(5)]
+            [
+                V3::Int16(1),
+                V3::Str(_),
+                V3::Date((2000, 2, 29)),
+                V3::Unsupported,
+                V3::DbNull,
+                V3::Int32(5)
+            ]
         ),
         "{set:?}"
     );
@@ -293,7 +315,8 @@ async fn older_versions(fixture: &Fixture, url: &str) {
     use v1_types::DbValue as V1;
     let set = set.unwrap().unwrap();
     assert!(matches!(&set.rows[0][..], [V1::Int16(1), _, V1::Unsupported, ..]), "{set:?}");
-    let deleted = v1::Host::execute(&mut host, url.to_owned(), "DELETE FROM t".into(), vec![]).await;
+    let deleted =
+        v1::Host::execute(&mut host, url.to_owned(), "DELETE FROM t".into(), vec![]).await;
     assert_eq!(deleted.unwrap().unwrap(), 3);
     let mut host = Fixture::with_hosts(&[]).host();
     let denied = v1::Host::execute(

@@ -35,7 +35,11 @@ pub(super) enum Parameter {
     Bytes(Vec<u8>),
     Json(Vec<u8>),
     /// In binary form, for one of those types.
-    Encoded { kind: &'static str, types: &'static [u32], bytes: Vec<u8> },
+    Encoded {
+        kind: &'static str,
+        types: &'static [u32],
+        bytes: Vec<u8>,
+    },
     TextArray(Vec<Option<String>>),
 }
 
@@ -92,7 +96,8 @@ impl Parameter {
                 encoded("timestamp", TIMESTAMPS, at.to_be_bytes().into())
             }
             V::Uuid(text) => {
-                let uuid = text.parse::<uuid::Uuid>().map_err(|_| format!("invalid UUID {text}"))?;
+                let uuid =
+                    text.parse::<uuid::Uuid>().map_err(|_| format!("invalid UUID {text}"))?;
                 encoded("uuid", UUID, uuid.into_bytes().into())
             }
             V::Jsonb(bytes) => {
@@ -127,7 +132,11 @@ impl Parameter {
             }
             V::ArrayDecimal(items) => {
                 let items = items.into_iter().map(|it| it.map(|it| number(&it)).transpose());
-                encoded("array-decimal", NUMERIC_ARRAY, array(1700, items.collect::<Result<_, _>>()?)?)
+                encoded(
+                    "array-decimal",
+                    NUMERIC_ARRAY,
+                    array(1700, items.collect::<Result<_, _>>()?)?,
+                )
             }
             V::ArrayStr(items) => Self::TextArray(items),
             V::Interval(it) => {
@@ -555,9 +564,23 @@ mod tests {
     #[test]
     fn what_a_server_sends_of_any_length_is_a_value_or_none() {
         let types = [
-            Type::BOOL, Type::FLOAT4, Type::INT2, Type::INT4, Type::INT8, Type::TIMESTAMP, Type::DATE,
-            Type::TIME, Type::UUID, Type::JSONB, Type::NUMERIC, Type::INT4_RANGE, Type::NUM_RANGE,
-            Type::INT4_ARRAY, Type::NUMERIC_ARRAY, Type::TEXT_ARRAY, Type::INTERVAL,
+            Type::BOOL,
+            Type::FLOAT4,
+            Type::INT2,
+            Type::INT4,
+            Type::INT8,
+            Type::TIMESTAMP,
+            Type::DATE,
+            Type::TIME,
+            Type::UUID,
+            Type::JSONB,
+            Type::NUMERIC,
+            Type::INT4_RANGE,
+            Type::NUM_RANGE,
+            Type::INT4_ARRAY,
+            Type::NUMERIC_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::INTERVAL,
         ];
         for of in types {
             for length in 0..64 {
