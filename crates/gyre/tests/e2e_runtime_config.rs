@@ -1,0 +1,72 @@
+//! `gyre up --runtime-config-file`: stores, databases and variables from elsewhere, and what is refused.
+
+use gyre_testkit::{Gyre, Service, TestApp};
+
+/// An app of that guest, with a runtime configuration file beside its manifest.
+fn app(guest: &str, component: &str, config: &str) -> (TestApp, String) {
+    let app = TestApp::of_guest("configured", guest, component);
+    let file = app.path().join("runtime.toml");
+    fs_err::write(&file, config).unwrap();
+    (app, file.display().to_string())
+}
+
+#[test]
+fn a_store_is_in_redis_and_says_so() {
+    let redis = Service::redis();
+    let config = format!(
+        "[key_value_store.default]\ntype = \"redis\"\nurl = \"redis://{}\"\n",
+        redis.address()
+    );
+    let (app, file) = app("key-value", "key_value_stores = [\"default\"]", &config);
+    let gyre = Gyre::new();
+    let up = gyre.up(app.path(), &["--runtime-config-file", &file, "--key-value", "seed=1"]);
+    let _ = up.site().get("/increment?key=visits").expect(200);
+    assert_eq!(up.site().get("/get?key=seed").expect(200).text(), "1");
+    drop(up);
+    // Another process finds what the first one left.
+    let up = gyre.up(app.path(), &["--runtime-config-file", &file]);
+    assert_eq!(up.site().get("/get?key=visits").expect(200).text(), "1");
+    assert!(!app.path().join(".spin/sqlite_key_value.db").exists());
+}
+
+#[test]
+fn databases_have_labels_and_the_state_folder_is_where_the_file_says() {
+    let (app, file) = app(
+        "sqlite",
+        "sqlite_databases = [\"default\", \"other\"]",
+        "state_dir = \"STATE\"\n[sqlite_database.other]\ntype = \"spin\"\npath = \"OTHER\"\n",
+    );
+    let text = fs_err::read_to_string(&file).unwrap();
+    let (state, other) = (app.path().join("state"), app.path().join("other.db"));
+    let text = text
+        .replace("STATE", &state.display().to_string())
+        .replace("OTHER", &other.display().to_string());
+    fs_err::write(&file, text).unwrap();
+    let statement = app.path().join("m.sql");
+    fs_err::write(&statement, "CREATE TABLE t(x); INSERT INTO t VALUES (7);").unwrap();
+    let seed = format!("@{}:other", statement.display());
+    let gyre = Gyre::new();
+    let up = gyre.up(app.path(), &["--runtime-config-file", &file, "--sqlite", &seed]);
+    let answer = up.site().post("/?database=other", "SELECT x FROM t").expect(200);
+    assert_eq!(answer.text(), "x\n7");
+    let _ = up.site().post("/", "CREATE TABLE here(x)").expect(200);
+    assert!(state.join("sqlite_db.db").exists() && other.exists());
+    assert!(!app.path().join(".spin").exists());
+}
+
+#[test]
+fn what_is_wrong_or_not_there_ends_the_start() {
+    let gyre = Gyre::new();
+    for (config, says) in [
+        ("stat_dir = \"x\"\n", "stat_dir"),
+        ("[key_value_store.x]\ntype = \"etcd\"\n", "etcd"),
+        ("[llm_compute]\ntype = \"spin\"\n", "llm_compute is not supported"),
+    ] {
+        let (app, file) = app("hello", "", config);
+        let run = gyre.run_in(app.path(), &["up", "--runtime-config-file", &file]);
+        let _ = run.failed().says(says).says("runtime.toml");
+    }
+    let (app, _) = app("hello", "", "");
+    let run = gyre.run_in(app.path(), &["up", "--runtime-config-file", "nowhere.toml"]);
+    let _ = run.failed().says("nowhere.toml");
+}
