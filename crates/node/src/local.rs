@@ -54,6 +54,8 @@ pub struct LocalConfig {
     pub databases: BTreeMap<String, DatabaseKind>,
     /// Networks that its guests must not reach.
     pub blocked_networks: Vec<IpNet>,
+    /// What runs language models for its components.
+    pub llm: gyre_runtime::LlmBackend,
     /// Whether they may reach no private, loopback, link-local or otherwise special address.
     pub block_private_networks: bool,
     /// What is put into them before it serves.
@@ -242,6 +244,7 @@ impl LocalNode {
             variables: Arc::new(config.variables),
             data,
             blocked_networks: config.blocked_networks,
+            llm: config.llm,
             block_private_networks: config.block_private_networks,
             env: config.env,
             oci_image_digest: application

@@ -10,7 +10,7 @@ use std::{
 };
 
 use gyre_model::Secret;
-use gyre_runtime::{VariablesProvider, Vault};
+use gyre_runtime::{LlmBackend, LlmProtocol, VariablesProvider, Vault};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -59,7 +59,7 @@ pub struct RuntimeFile {
     variables_provider: Vec<Provider>,
     key_value_store: BTreeMap<String, Store>,
     sqlite_database: BTreeMap<String, Database>,
-    llm_compute: Option<toml::Table>,
+    llm_compute: Option<Models>,
     client_tls: Vec<toml::Table>,
     outbound_networking: Networking,
     outbound_http: Option<Http>,
@@ -138,6 +138,46 @@ struct Mqtt {
     max_payload_size_bytes: Option<u64>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Models {
+    Spin,
+    RemoteHttp {
+        url: String,
+        auth_token: Text,
+        #[serde(default)]
+        api_type: ModelsApi,
+    },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ModelsApi {
+    #[default]
+    Default,
+    OpenAi,
+}
+
+impl Models {
+    fn backend(&self) -> Result<LlmBackend, RuntimeFileError> {
+        let Self::RemoteHttp { url, auth_token, api_type } = self else {
+            return Ok(LlmBackend::None);
+        };
+        let wrong =
+            |reason: String| RuntimeFileError::Value { key: "llm_compute.url".to_owned(), reason };
+        let url: url::Url =
+            url.parse().map_err(|error: url::ParseError| wrong(error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong("it is no URL of http or https".to_owned()));
+        }
+        let protocol = match api_type {
+            ModelsApi::Default => LlmProtocol::Spin,
+            ModelsApi::OpenAi => LlmProtocol::OpenAi,
+        };
+        Ok(LlmBackend::Remote { url, auth_token: auth_token.0.expose().clone(), protocol })
+    }
+}
+
 /// A text that is not shown.
 #[derive(Debug, Deserialize)]
 #[serde(from = "String")]
@@ -188,6 +228,8 @@ pub struct RuntimeOptions {
     pub blocked_networks: Vec<IpNet>,
     /// Whether they may reach no private, loopback, link-local or otherwise special address.
     pub block_private_networks: bool,
+    /// What runs language models.
+    pub llm: LlmBackend,
     /// Connections that the application may have at once.
     pub connections: Option<u32>,
     /// What was configured, for the line that says so.
@@ -234,6 +276,7 @@ impl RuntimeFile {
         self.check_support()?;
         let summary = self.summary();
         let (blocked_networks, block_private_networks) = self.outbound_networking.blocked()?;
+        let llm = self.llm_compute.as_ref().map(Models::backend).transpose()?.unwrap_or_default();
         let mut providers = Vec::new();
         for provider in self.variables_provider {
             providers.push(provider.resolve(environment)?);
@@ -271,6 +314,7 @@ impl RuntimeFile {
             databases,
             blocked_networks,
             block_private_networks,
+            llm,
             connections: self.outbound_networking.max_total_connections,
             summary,
         })
@@ -287,7 +331,6 @@ impl RuntimeFile {
             });
         }
         let settings = [
-            ("llm_compute", self.llm_compute.is_some()),
             ("client_tls", !self.client_tls.is_empty()),
             (
                 "outbound_networking.max_socket_connections",
@@ -483,6 +526,8 @@ mod tests {
             "[outbound_networking]\nblock_networks = ['public']\n",
             "[outbound_http]\nmax_connections = 1\nmax_concurrent_requests = 1\n",
             "key_value_store = 3\n",
+            "[llm_compute]\ntype = 'remote_http'\nurl = 'ftp://a'\nauth_token = ''\n",
+            "[llm_compute]\ntype = 'remote_http'\nurl = 'http://a'\nauth_token = ''\napi_type = 'x'\n",
         ] {
             resolve(wrong).unwrap_err();
         }
@@ -491,7 +536,6 @@ mod tests {
     #[test]
     fn what_is_not_there_yet_is_refused_rather_than_ignored() {
         for text in [
-            "[llm_compute]\ntype = 'spin'\n",
             "[[client_tls]]\nhosts = ['a']\n",
             "[outbound_pg]\nmax_connections = 1\n",
             "[outbound_http]\nconnection_pooling = false\n",
@@ -502,5 +546,22 @@ mod tests {
             assert!(matches!(error, RuntimeFileError::Unsupported(_)), "{text}: {error:?}");
         }
         resolve("[outbound_http]\n").unwrap();
+    }
+
+    #[test]
+    fn models_are_with_a_server_or_nowhere() {
+        let llm = |text: &str| resolve(text).unwrap().llm;
+        assert!(matches!(llm(""), LlmBackend::None));
+        assert!(matches!(llm("[llm_compute]\ntype = 'spin'\n"), LlmBackend::None));
+        let remote =
+            "[llm_compute]\ntype = 'remote_http'\nurl = 'http://a'\nauth_token = 'geheim'\n";
+        let LlmBackend::Remote { url, auth_token, protocol } = llm(remote) else { panic!() };
+        assert_eq!(
+            (url.as_str(), &*auth_token, protocol),
+            ("http://a/", "geheim", LlmProtocol::Spin)
+        );
+        let open_ai = llm(&format!("{remote}api_type = 'open_ai'\n"));
+        assert!(matches!(open_ai, LlmBackend::Remote { protocol: LlmProtocol::OpenAi, .. }));
+        assert!(!format!("{open_ai:?}").contains("geheim"));
     }
 }

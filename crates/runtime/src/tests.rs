@@ -5,6 +5,7 @@ mod lifecycle;
 mod limits;
 mod requests;
 mod snapshots;
+mod sql;
 mod streaming;
 mod wagi;
 mod wasi03;

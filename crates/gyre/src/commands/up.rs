@@ -128,6 +128,7 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
             stores: configured.stores.clone(),
             databases: configured.databases.clone(),
             blocked_networks: configured.blocked_networks.clone(),
+            llm: configured.llm.clone(),
             block_private_networks: configured.block_private_networks,
             seed: seed.clone(),
             log: log.clone(),

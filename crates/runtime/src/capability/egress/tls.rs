@@ -63,16 +63,15 @@ pub(crate) async fn secure(
     config: Option<Arc<ClientConfig>>,
 ) -> io::Result<TlsStream<TcpStream>> {
     static PLAIN: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
-    let config = match config {
-        Some(config) => config,
-        None => {
-            let made = PLAIN.get_or_try_init(async || {
-                let mut config = ClientConfig::clone(&*world().await?);
-                config.alpn_protocols.clear();
-                io::Result::Ok(Arc::new(config))
-            });
-            made.await?.clone()
-        }
+    let config = if let Some(config) = config {
+        config
+    } else {
+        let made = PLAIN.get_or_try_init(async || {
+            let mut config = ClientConfig::clone(&*world().await?);
+            config.alpn_protocols.clear();
+            io::Result::Ok(Arc::new(config))
+        });
+        made.await?.clone()
     };
     TlsConnector::from(config).connect(server_name(host)?, stream).await
 }

@@ -19,7 +19,8 @@ pub(super) fn text(bytes: &[u8]) -> Option<String> {
     let sign = words.next()?;
     let scale = usize::from(words.next()?);
     let groups: Vec<u16> = words.collect();
-    if groups.len() != count || bytes.len() % 2 != 0 || groups.iter().any(|it| *it > 9999) {
+    if groups.len() != count || !bytes.len().is_multiple_of(2) || groups.iter().any(|it| *it > 9999)
+    {
         return None;
     }
     match sign {
@@ -84,7 +85,7 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
     let mut digits = "0".repeat(whole_groups * 4 - whole.len());
     digits.push_str(whole);
     digits.push_str(fraction);
-    while digits.len() % 4 != 0 {
+    while !digits.len().is_multiple_of(4) {
         digits.push('0');
     }
     let number = |it: &[u8]| it.iter().fold(0_u16, |sum, digit| sum * 10 + u16::from(digit - b'0'));

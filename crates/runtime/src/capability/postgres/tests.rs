@@ -386,7 +386,7 @@ async fn servers_that_misbehave_cost_one_call() {
         }
         let _ = stream.read(&mut part).await;
         stream.write_all(b"2\0\0\0\x04").await.unwrap();
-        let row = [b"D\0\0\0\x0e\0\x01\0\0\0\x04\0\0\0\x01".as_slice(); 4096].concat();
+        let row = b"D\0\0\0\x0e\0\x01\0\0\0\x04\0\0\0\x01".repeat(4096);
         while stream.write_all(&row).await.is_ok() {}
     });
     let address = format!("host=127.0.0.1 port={port} user=a dbname=b sslmode=disable");

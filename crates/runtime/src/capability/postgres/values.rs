@@ -473,6 +473,7 @@ fn without_spaces(json: &[u8]) -> Vec<u8> {
 }
 
 /// The part that comes next, whose length is written before it; `Some(None)` is a null.
+#[allow(clippy::option_option, reason = "malformed, null, or a value")]
 fn part<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let (length, rest) = bytes.split_at_checked(4)?;
     let length = int4(length)?;
