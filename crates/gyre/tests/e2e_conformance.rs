@@ -1,6 +1,8 @@
 //! The cases of the public conformance suite of Spin's runtimes, by guests and manifests of our own: each starts the
 //! binary as its users do and looks at the whole answer. A header that a case does not name fails it.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;

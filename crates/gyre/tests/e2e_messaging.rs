@@ -22,10 +22,10 @@ fn is_ok(up: &Up, path: &str) {
 fn redis_in_every_version() {
     let redis = Service::redis();
     let address = format!("redis://{}", redis.address());
-    let (up_sync, _app) = up("messaging", &[address.clone()]);
+    let (up_sync, _app) = up("messaging", std::slice::from_ref(&address));
     is_ok(&up_sync, &format!("/redis1?address={address}"));
     is_ok(&up_sync, &format!("/redis2?address={address}"));
-    let (up_async, _app) = up("messaging03", &[address.clone()]);
+    let (up_async, _app) = up("messaging03", std::slice::from_ref(&address));
     is_ok(&up_async, &format!("/redis3?{address}"));
 }
 
@@ -55,7 +55,7 @@ fn mqtt_in_every_version() {
         ]);
         let mut listener = Program::start(listener);
         listener.wait_for("that it listens", |line| line.starts_with("Subscribed").then_some(()));
-        let (up, _app) = up(guest, &[address.clone()]);
+        let (up, _app) = up(guest, std::slice::from_ref(&address));
         is_ok(&up, &path);
         for message in ["at most once", "at least once", "exactly once"] {
             listener.wait_for(message, |line| (line == message).then_some(()));

@@ -1,5 +1,7 @@
 //! `gyre up --runtime-config-file`: stores, databases and variables from elsewhere, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
 use gyre_testkit::{Gyre, Service, TestApp};
 
 /// An app of that guest, with a runtime configuration file beside its manifest.
@@ -60,7 +62,7 @@ fn what_is_wrong_or_not_there_ends_the_start() {
     for (config, says) in [
         ("stat_dir = \"x\"\n", "stat_dir"),
         ("[key_value_store.x]\ntype = \"etcd\"\n", "etcd"),
-        ("[llm_compute]\ntype = \"spin\"\n", "llm_compute is not supported"),
+        ("[llm_compute]\ntype = \"oracle\"\n", "oracle"),
     ] {
         let (app, file) = app("hello", "", config);
         let run = gyre.run_in(app.path(), &["up", "--runtime-config-file", &file]);

@@ -1,5 +1,7 @@
 //! Bodies that are long, slow, or end in trailers, and clients that leave.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -186,5 +188,5 @@ impl Read for Chunks {
 
 /// What the guest printed so far; its log begins with its first line.
 fn printed(app: &TestApp) -> String {
-    std::fs::read_to_string(app.path().join(".spin/logs/stream_stdout.txt")).unwrap_or_default()
+    fs_err::read_to_string(app.path().join(".spin/logs/stream_stdout.txt")).unwrap_or_default()
 }

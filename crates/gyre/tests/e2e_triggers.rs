@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
+use std::fmt::Write as _;
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -18,9 +19,11 @@ fn app(triggers: &str, components: &[(&str, &str)]) -> TestApp {
         "spin_manifest_version = 2\n\n[application]\nname = \"events\"\nversion = \"1.0.0\"\n\n{triggers}\n"
     );
     for (id, guest) in components {
-        manifest.push_str(&format!(
+        write!(
+            manifest,
             "[component.{id}]\nsource = \"{guest}.wasm\"\nenvironment = {{ MARK = \"seen\" }}\n\n"
-        ));
+        )
+        .unwrap();
     }
     let app = TestApp::with_manifest(&manifest);
     for (_, guest) in components {
@@ -296,7 +299,7 @@ fn serve_client(stream: &TcpStream, queue: &Mutex<Queue>) {
             }
             let Some((name, value)) = line.split_once(": ") else { continue };
             match name.to_ascii_lowercase().as_str() {
-                "x-amz-target" => action = value.trim_start_matches("AmazonSQS.").to_owned(),
+                "x-amz-target" => value.trim_start_matches("AmazonSQS.").clone_into(&mut action),
                 "content-length" => length = value.parse().unwrap(),
                 "authorization" => {
                     is_signed = value.starts_with("AWS4-HMAC-SHA256 Credential=key/")

@@ -1,5 +1,7 @@
 //! Every function of WASI 0.2, called by a guest on `gyre up`.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
