@@ -1,39 +1,23 @@
-//! Databases: one SQLite file each, with as many connections as guests have open at once.
-//!
-//! A connection belongs to one `open` of one guest. When it is let go in the state in which it was opened, the next
-//! `open` of the same database gets it. A `SELECT` starts where it is called, under a budget of steps and time; if that
-//! does not suffice it starts again on the pool. Everything else runs on the pool from the beginning.
+//! Databases: SQLite files, or those of a libSQL server, with as many connections as guests have open at once.
 
 mod connection;
 mod functions;
 mod guard;
+mod libsql;
+mod local;
 mod policy;
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use tokio::sync::{Semaphore, oneshot};
+use gyre_model::Secret;
 
-use crate::{
-    DatabaseError, DatabaseLimits, Location,
-    open_files::{Holder, OpenFiles, touch},
-    pool::Pool,
-};
-use connection::{Connection, Outcome, Start, explain};
-use guard::CancelOnDrop;
-
-/// Statements of one database that run on the pool at once; more wait without a thread.
-const RUNNING: usize = 4;
-/// Connections that are kept for the next guest.
-const IDLE: usize = 8;
-/// A longer statement is not even read in place.
-const INLINE_STATEMENT: usize = 16 << 10;
+use crate::{DatabaseError, DatabaseLimits, Location, open_files::OpenFiles};
+use libsql::LibsqlConnection;
+use local::{File, LocalConnection};
 
 /// A value of a database.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,7 +84,7 @@ impl Databases {
             }
             file
         });
-        Database { file, limits }
+        Database { engine: Engine::Local(file), limits }
     }
 
     /// Closes all connections that are not in use, and those in use when they are let go; new statements fail with
@@ -111,149 +95,107 @@ impl Databases {
             files.drain().filter_map(|(_, file)| file.upgrade()).collect()
         };
         for file in files {
-            file.is_closed.store(true, Ordering::Release);
-            let (done, wait) = oneshot::channel();
-            Pool::statements().run(move || {
-                drop(file.take_idle());
-                let _ = done.send(());
-            });
-            let _ = wait.await;
+            file.close().await;
         }
     }
 }
 
-/// One database. Cheap to clone. Connections are kept for the next guest for as long as there is a handle: keep one.
+/// One database. Cheap to clone. Connections of a file are kept for the next guest for as long as there is a handle:
+/// keep one.
 #[derive(Debug, Clone)]
 pub struct Database {
-    file: Arc<File>,
+    engine: Engine,
     limits: DatabaseLimits,
 }
 
+/// What keeps a database.
+#[derive(Debug, Clone)]
+enum Engine {
+    Local(Arc<File>),
+    Libsql(Arc<libsql::Server>),
+}
+
 impl Database {
+    /// The database of the libSQL server at `url` (`http:` or `https:`), by Hrana over HTTP, version 3. Nothing is
+    /// connected to before it is used. Of the limits, the server is held to those of statements, values and results;
+    /// how large the database may be is its own affair.
+    ///
+    /// # Errors
+    /// The URL is not one of HTTP.
+    pub fn libsql(
+        url: &str,
+        token: Secret<String>,
+        limits: DatabaseLimits,
+    ) -> Result<Self, DatabaseError> {
+        let server = libsql::Server::new(url, token).map_err(DatabaseError::Other)?;
+        Ok(Self { engine: Engine::Libsql(server), limits })
+    }
+
     /// A connection: its own transaction, temporary tables and last row id. A database in memory is each
     /// connection's own. Opened when first used.
     pub fn connect(&self) -> DatabaseConnection {
-        DatabaseConnection {
-            file: self.file.clone(),
-            limits: self.limits,
-            connection: None,
-            last_insert_rowid: 0,
-            changes: 0,
-        }
-    }
-}
-
-/// What the connections of one database share.
-struct File {
-    location: Location,
-    open_files: Arc<OpenFiles>,
-    is_closed: AtomicBool,
-    last_used: AtomicU64,
-    idle: Mutex<Vec<Connection>>,
-    /// Turns of statements on the pool. The one transaction that writes takes none: others may be waiting for it with
-    /// all of them in hand.
-    running: Semaphore,
-    /// The turn of those among them that write: SQLite has one writer at a time, and would poll for it.
-    writing: tokio::sync::Mutex<()>,
-}
-
-impl fmt::Debug for File {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("File").field(&self.location).finish()
-    }
-}
-
-impl File {
-    fn new(location: Location, open_files: Arc<OpenFiles>) -> Arc<Self> {
-        let file = Arc::new(Self {
-            location,
-            open_files,
-            is_closed: AtomicBool::new(false),
-            last_used: AtomicU64::new(0),
-            idle: Mutex::default(),
-            running: Semaphore::new(RUNNING),
-            writing: tokio::sync::Mutex::default(),
-        });
-        let holder: Weak<dyn Holder> = Arc::downgrade(&(file.clone() as Arc<dyn Holder>));
-        file.open_files.register(holder);
-        file
-    }
-
-    fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
-    }
-
-    fn take_idle(&self) -> Vec<Connection> {
-        std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// An idle connection that was opened under the same limits.
-    fn reuse(&self, limits: &DatabaseLimits) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = idle.iter().rposition(|connection| connection.limits() == limits)?;
-        Some(idle.swap_remove(at))
-    }
-}
-
-impl Holder for File {
-    fn last_used(&self) -> u64 {
-        self.last_used.load(Ordering::Relaxed)
-    }
-
-    fn release(&self) {
-        let closing = self.take_idle();
-        if !closing.is_empty() {
-            Pool::statements().run(move || drop(closing));
-        }
+        let limits = self.limits;
+        let engine = match &self.engine {
+            Engine::Local(file) => {
+                ConnectionEngine::Local(LocalConnection::new(file.clone(), limits))
+            }
+            Engine::Libsql(server) => {
+                ConnectionEngine::Libsql(LibsqlConnection::new(server.clone(), limits))
+            }
+        };
+        DatabaseConnection { engine, limits }
     }
 }
 
 /// A connection of a database, as one `open` of a guest gets it. Dropping it rolls an open transaction back.
 #[derive(Debug)]
 pub struct DatabaseConnection {
-    file: Arc<File>,
+    engine: ConnectionEngine,
     limits: DatabaseLimits,
-    /// `None` before the first statement, and after one whose future was dropped.
-    connection: Option<Connection>,
-    last_insert_rowid: i64,
-    changes: u64,
+}
+
+#[derive(Debug)]
+enum ConnectionEngine {
+    Local(LocalConnection),
+    Libsql(LibsqlConnection),
+}
+
+/// Calls the function of whatever engine it is.
+macro_rules! engine {
+    ($self:ident, $it:ident => $call:expr) => {
+        match &$self.engine {
+            ConnectionEngine::Local($it) => $call,
+            ConnectionEngine::Libsql($it) => $call,
+        }
+    };
+    (mut $self:ident, $it:ident => $call:expr) => {
+        match &mut $self.engine {
+            ConnectionEngine::Local($it) => $call,
+            ConnectionEngine::Libsql($it) => $call,
+        }
+    };
 }
 
 impl DatabaseConnection {
-    /// Runs one statement with positional parameters. What it committed is durable when this returns.
+    /// Runs one statement with positional parameters. What it committed is durable when this returns, as far as a
+    /// server says so.
     ///
-    /// If the future is dropped, the statement is interrupted, and its transaction rolled back.
+    /// If the future is dropped, the statement is interrupted, and its transaction rolled back. On a server it may run
+    /// to its end, and be committed, if it is in no transaction.
     ///
     /// # Errors
-    /// The statement is wrong, not allowed, too slow, returns too much, or finds the database full or damaged.
+    /// The statement is wrong, not allowed, too slow, returns too much, or finds the database full or damaged; or the
+    /// server cannot be reached or refuses.
     pub async fn execute(
         &mut self,
         sql: &str,
         parameters: Vec<Value>,
     ) -> Result<QueryResult, DatabaseError> {
-        if self.file.is_closed() {
-            return Err(DatabaseError::Closed);
-        }
-        if sql.len() > self.limits.statement_bytes {
-            let limit = self.limits.statement_bytes;
+        let limit = self.limits.statement_bytes;
+        if sql.len() > limit {
             return Err(DatabaseError::Other(format!("statement exceeds limit of {limit} bytes")));
         }
-        touch(&self.file.last_used);
-        if self.connection.is_none() {
-            self.connection = self.file.reuse(&self.limits);
-        }
-        let may_read = reads_only_by_its_look(sql);
-        let mut start = if may_read { Start::Read } else { Start::Write };
-        if let Some(connection) = &mut self.connection
-            && sql.len() <= INLINE_STATEMENT
-            && may_read
-        {
-            match connection.try_inline(sql, &parameters) {
-                Outcome::Done(result) => return result,
-                Outcome::Elsewhere(hint) => start = hint,
-            }
-        }
-        self.execute_on_pool(start, sql, Some(parameters)).await
+        engine!(mut self, it => it.execute(sql, parameters).await)
     }
 
     /// Executes statements one after the other, as a script; what they return is forgotten. Those before one that
@@ -262,83 +204,17 @@ impl DatabaseConnection {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub async fn execute_batch(&mut self, sql: &str) -> Result<(), DatabaseError> {
-        if self.file.is_closed() {
-            return Err(DatabaseError::Closed);
-        }
-        touch(&self.file.last_used);
-        self.execute_on_pool(Start::Write, sql, None).await.map(drop)
-    }
-
-    async fn execute_on_pool(
-        &mut self,
-        start: Start,
-        sql: &str,
-        parameters: Option<Vec<Value>>,
-    ) -> Result<QueryResult, DatabaseError> {
-        let holds_write = self.connection.as_ref().is_some_and(Connection::holds_write);
-        let file = self.file.clone();
-        let (mut running, mut writing) = (None, None);
-        if !holds_write && file.location != Location::Memory {
-            if start == Start::Write {
-                writing = Some(file.writing.lock().await);
-            }
-            running = Some(file.running.acquire().await.map_err(|_| DatabaseError::Closed)?);
-        }
-        let connection = self.connection.take();
-        let (limits, sql) = (self.limits, sql.to_owned());
-        let pool_file = file.clone();
-        let cancel = CancelOnDrop::new();
-        let cancelled = cancel.flag();
-        let (answer, result) = oneshot::channel();
-        Pool::statements().run(move || {
-            let opened = match connection {
-                Some(connection) => Ok(connection),
-                None => Connection::open(&pool_file.location, limits, &pool_file.open_files),
-            };
-            let outcome = opened.map(|mut connection| {
-                let result = connection.run(&sql, parameters.as_deref(), cancelled);
-                (connection, result)
-            });
-            // If nobody waits any more, the connection is closed here, and its transaction rolled back.
-            let _ = answer.send(outcome);
-        });
-        let outcome = result.await.map_err(|_| DatabaseError::Closed)?;
-        cancel.disarm();
-        drop((running, writing));
-        let (connection, result) = outcome.map_err(|error| explain(&error, &limits))?;
-        if connection.has_written() {
-            self.last_insert_rowid = connection.last_insert_rowid();
-            self.changes = connection.changes();
-        }
-        self.connection = Some(connection);
-        result
+        engine!(mut self, it => it.execute_batch(sql).await)
     }
 
     /// The row id of the last row inserted by this connection, or 0.
     pub fn last_insert_rowid(&self) -> i64 {
-        self.last_insert_rowid
+        engine!(self, it => it.last_insert_rowid())
     }
 
     /// How many rows the last statement that changed any changed.
     pub fn changes(&self) -> u64 {
-        self.changes
-    }
-}
-
-impl Drop for DatabaseConnection {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        if !self.file.is_closed() && self.file.location != Location::Memory && connection.is_clean()
-        {
-            let mut idle = self.file.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < IDLE {
-                connection.forget_writes();
-                idle.push(connection);
-                return;
-            }
-        }
-        // Closing may roll back and write the log back: not here.
-        Pool::statements().run(move || drop(connection));
+        engine!(self, it => it.changes())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Guests' data: key-value stores and SQLite databases.
 //!
 //! Both are SQLite files in Spin's formats, one file per store or database, opened when first used and closed
-//! when many others are used more. Two rules hold everywhere in this crate. What was acknowledged is on disk:
+//! when many others are used more; or they are on a server: see [`KeyValueStore`] and [`Database`]. Two rules hold everywhere in this crate. What was acknowledged is on disk:
 //! a write's future ends after the commit that was made durable. And no call made from async code holds its
 //! thread for long: short reads run in place under a step budget, everything else on one small pool of threads.
 //!
@@ -28,6 +28,7 @@
 mod database;
 mod error;
 mod folder;
+mod http;
 mod key_value;
 mod limits;
 mod open_files;

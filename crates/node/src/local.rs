@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use gyre_data::{DatabaseError, Databases, KeyValueError, KeyValueStore, KeyValueStores, Location};
+use gyre_data::{
+    Database, DatabaseError, Databases, KeyValueError, KeyValueStore, KeyValueStores, Location,
+};
 use gyre_edge::{BindError, Bound, Edge, EdgeConfig, EdgeHandle, Routes, RoutingTable};
 use gyre_model::{Application, Limits};
 use gyre_runtime::{
@@ -126,6 +128,15 @@ pub enum LocalError {
         #[source]
         source: KeyValueError,
     },
+    /// A database's settings are wrong.
+    #[error("cannot use sqlite_database.{label}")]
+    Database {
+        /// Its label.
+        label: String,
+        /// Why not.
+        #[source]
+        source: DatabaseError,
+    },
     /// Variables that are needed at the start cannot be had.
     #[error("provider error: {0}")]
     Provider(String),
@@ -219,11 +230,15 @@ impl LocalNode {
         let default = databases.open(&location("sqlite_db.db"), (&config.limits).into());
         let mut all = BTreeMap::from([(DEFAULT.to_owned(), default)]);
         for (label, kind) in config.databases {
-            let location = match kind {
-                DatabaseKind::Memory => Location::Memory,
-                DatabaseKind::File(path) => Location::File(path),
+            let limits = (&config.limits).into();
+            let database = match kind {
+                DatabaseKind::Memory => Ok(databases.open(&Location::Memory, limits)),
+                DatabaseKind::File(path) => Ok(databases.open(&Location::File(path), limits)),
+                DatabaseKind::Libsql { url, token } => Database::libsql(&url, token, limits),
             };
-            all.insert(label, databases.open(&location, (&config.limits).into()));
+            let failed = |source| LocalError::Database { label: label.clone(), source };
+            let database = database.map_err(failed)?;
+            all.insert(label, database);
         }
         for (statement, label) in &config.seed.statements {
             let Some(database) = all.get(label) else {

@@ -106,7 +106,10 @@ enum Database {
         #[serde(default)]
         allow_attach_file: bool,
     },
-    Libsql(#[allow(dead_code, reason = "it is refused")] toml::Table),
+    Libsql {
+        url: String,
+        token: Text,
+    },
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -207,6 +210,13 @@ pub enum DatabaseKind {
     Memory,
     /// In a file.
     File(PathBuf),
+    /// On a libSQL server.
+    Libsql {
+        /// Its URL.
+        url: String,
+        /// The token that it asks for; empty: none.
+        token: Secret<String>,
+    },
 }
 
 /// What a runtime configuration comes to.
@@ -301,7 +311,7 @@ impl RuntimeFile {
                 Database::Spin { path: None, .. } => DatabaseKind::Memory,
                 // Relative to the working folder, unlike a store's.
                 Database::Spin { path: Some(path), .. } => DatabaseKind::File(path),
-                Database::Libsql(_) => return Err(unsupported_type("libsql")),
+                Database::Libsql { url, token } => DatabaseKind::Libsql { url, token: token.0 },
             };
             databases.insert(label, kind);
         }
@@ -372,7 +382,7 @@ impl RuntimeFile {
         let databases = self.sqlite_database.iter().map(|(label, database)| {
             let kind = match database {
                 Database::Spin { .. } => "spin",
-                Database::Libsql(_) => "libsql",
+                Database::Libsql { .. } => "libsql",
             };
             format!("[sqlite_database.{label}: {kind}]")
         });
@@ -460,6 +470,7 @@ mod tests {
              [key_value_store.b]\ntype = 'spin'\n\
              [key_value_store.c]\ntype = 'redis'\nurl = 'redis://u:geheim@h'\n\
              [sqlite_database.d]\ntype = 'spin'\npath = 'd.db'\n\
+             [sqlite_database.e]\ntype = 'libsql'\nurl = 'http://h'\ntoken = 'geheim'\n\
              [outbound_networking]\nblock_networks = ['private', '1.2.3.0/24', '::1']\n",
         )
         .unwrap();
@@ -473,6 +484,9 @@ mod tests {
         assert!(
             matches!(&options.databases["d"], DatabaseKind::File(it) if it == Path::new("d.db"))
         );
+        assert!(
+            matches!(&options.databases["e"], DatabaseKind::Libsql { token, .. } if token.expose() == "geheim")
+        );
         assert_eq!(options.state_dir.as_deref(), Some(""));
         assert_eq!(options.memory_bytes, Some(1024));
         assert!(options.block_private_networks);
@@ -485,6 +499,7 @@ mod tests {
                 "[key_value_store.b: spin]",
                 "[key_value_store.c: redis]",
                 "[sqlite_database.d: spin]",
+                "[sqlite_database.e: libsql]",
             ]
         );
         assert!(!format!("{options:?}").contains("geheim"));
@@ -522,6 +537,7 @@ mod tests {
             "[key_value_store.a]\ntype = 'redis'\n",
             "[key_value_store.a]\ntype = 'spin'\nurl = 'x'\n",
             "[sqlite_database.a]\npath = 'x'\n",
+            "[sqlite_database.a]\ntype = 'libsql'\nurl = 'http://a'\n",
             "[[variables_provider]]\ntype = 'vault'\nurl = 'nothing'\ntoken = ''\nmount = ''\n",
             "[outbound_networking]\nblock_networks = ['public']\n",
             "[outbound_http]\nmax_connections = 1\nmax_concurrent_requests = 1\n",
@@ -539,7 +555,6 @@ mod tests {
             "[[client_tls]]\nhosts = ['a']\n",
             "[outbound_pg]\nmax_connections = 1\n",
             "[outbound_http]\nconnection_pooling = false\n",
-            "[sqlite_database.a]\ntype = 'libsql'\nurl = 'http://a'\ntoken = ''\n",
             "[key_value_store.a]\ntype = 'aws_dynamo'\nregion = 'r'\ntable = 't'\n",
         ] {
             let error = resolve(text).unwrap_err();

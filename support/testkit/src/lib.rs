@@ -12,6 +12,7 @@
 pub mod app;
 pub mod browser;
 pub mod client;
+pub mod doubles;
 pub mod gyre;
 pub mod load;
 pub mod process;
@@ -24,6 +25,7 @@ pub mod wait;
 pub use app::TestApp;
 pub use browser::{Browser, Page};
 pub use client::{Answer, Site};
+pub use doubles::{HttpDouble, LibsqlDouble};
 pub use gyre::{Gyre, Run, Up};
 pub use load::{Load, Report};
 pub use programs::{guest, sdk_app};

@@ -44,7 +44,11 @@ const FOR_TESTS: &[&str] = &["testkit", "bench"];
 /// What only some crates may know, and why.
 const SECRETS: &[(&str, &[&str], &str)] = &[
     ("wasmtime", &["runtime"], "only the runtime knows the engine"),
-    ("rusqlite", &["store", "data", "control"], "engines of state are behind store and data"),
+    (
+        "rusqlite",
+        &["store", "data", "control", "testkit"],
+        "engines of state are behind store and data",
+    ),
     ("axum", &["server", "node"], "only the server has HTTP faces"),
     (
         "hyper",

@@ -503,6 +503,166 @@ async fn closing_leaves_one_file_that_holds_everything() {
     assert_eq!(rows(&mut fixture.connect(), "SELECT n FROM t").await, int(1));
 }
 
+/// What every engine promises of statements on one connection.
+async fn keeps_the_contract(database: &Database) {
+    let mut connection = database.connect();
+    rows(&mut connection, "CREATE TABLE t (id INTEGER PRIMARY KEY, v)").await;
+    assert_eq!((connection.last_insert_rowid(), connection.changes()), (0, 0));
+    let values = [
+        Value::Integer(i64::MIN),
+        Value::Integer(i64::MAX),
+        Value::Real(0.1),
+        Value::Real(-1e300),
+        Value::Real(3.0),
+        Value::Text("grüße\0\n\"".to_owned()),
+        Value::Text(String::new()),
+        Value::Blob(vec![0, 255, 1]),
+        Value::Blob(vec![0, 255]),
+        Value::Blob(Vec::new()),
+        Value::Null,
+    ];
+    for (n, value) in (1..).zip(&values) {
+        let insert = "INSERT INTO t (v) VALUES (?1)";
+        connection.execute(insert, vec![value.clone()]).await.unwrap();
+        assert_eq!((connection.last_insert_rowid(), connection.changes()), (n, 1));
+    }
+    let result = connection.execute("SELECT v AS w FROM t ORDER BY id", Vec::new()).await.unwrap();
+    assert_eq!(result.columns, ["w"]);
+    let all = values.len() as u64;
+    assert_eq!(result.rows, values.map(|value| vec![value]));
+    assert_eq!((connection.last_insert_rowid(), connection.changes()), (all as i64, 1));
+    rows(&mut connection, "UPDATE t SET v = 1").await;
+    assert_eq!((connection.last_insert_rowid(), connection.changes()), (all as i64, all));
+    rows(&mut connection, "DELETE FROM t WHERE id = -1").await;
+    assert_eq!(connection.changes(), 0);
+    let returned = rows(&mut connection, "DELETE FROM t RETURNING id").await;
+    assert_eq!((returned.len() as u64, connection.changes()), (all, all));
+
+    for (wrong, says) in [
+        ("SELECT * FROM nowhere", "no such table: nowhere"),
+        ("SELEC 1", "syntax error"),
+        ("INSERT INTO t (id, v) VALUES (1, 1), (1, 2)", "UNIQUE constraint failed"),
+    ] {
+        let error = error(&mut connection, wrong).await;
+        assert!(matches!(&error, DatabaseError::Other(text) if text.contains(says)), "{error:?}");
+    }
+    connection.execute("SELECT ?1, ?2", vec![Value::Null]).await.unwrap_err();
+    connection.execute("SELECT 1", vec![Value::Null]).await.unwrap_err();
+
+    // A transaction and a temporary table are their connection's own.
+    rows(&mut connection, "BEGIN").await;
+    rows(&mut connection, "INSERT INTO t (v) VALUES (1)").await;
+    rows(&mut connection, "CREATE TEMP TABLE own (n)").await;
+    let mut other = database.connect();
+    assert_eq!(rows(&mut other, "SELECT count(*) FROM t").await, int(0));
+    error(&mut other, "SELECT * FROM own").await;
+    rows(&mut connection, "COMMIT").await;
+    assert_eq!(rows(&mut other, "SELECT count(*) FROM t").await, int(1));
+    rows(&mut other, "BEGIN").await;
+    rows(&mut other, "DELETE FROM t").await;
+    drop(other);
+    assert_eq!(rows(&mut connection, "SELECT count(*) FROM t").await, int(1));
+
+    connection.execute_batch("CREATE TABLE u (n); INSERT INTO u VALUES (3);").await.unwrap();
+    assert_eq!(rows(&mut connection, "SELECT n FROM u").await, int(3));
+    let error = connection.execute_batch("INSERT INTO u VALUES (4); nonsense;").await.unwrap_err();
+    assert!(error.to_string().contains("nonsense"), "{error}");
+    assert_eq!(rows(&mut connection, "SELECT count(*) FROM u").await, int(2));
+}
+
+fn libsql(server: &gyre_testkit::LibsqlDouble, limits: DatabaseLimits) -> Database {
+    Database::libsql(&server.url(), server.token().to_owned().into(), limits).unwrap()
+}
+
+#[tokio::test]
+async fn every_engine_keeps_the_contract() {
+    let limits: DatabaseLimits = (&Limits::unlimited()).into();
+    keeps_the_contract(&Fixture::with(limits).database()).await;
+    let server = gyre_testkit::LibsqlDouble::start();
+    keeps_the_contract(&libsql(&server, limits)).await;
+}
+
+#[tokio::test]
+async fn a_servers_streams_are_closed_and_opened_again() {
+    let server = gyre_testkit::LibsqlDouble::start();
+    let database = libsql(&server, (&Limits::unlimited()).into());
+    let mut connection = database.connect();
+    assert_eq!(server.requests(), 0);
+    rows(&mut connection, "CREATE TABLE t (n)").await;
+    rows(&mut connection, "INSERT INTO t VALUES (1)").await;
+    assert_eq!((server.streams(), server.requests()), (1, 2));
+    // Nothing depended on the stream: another one takes its place, and the statement runs once.
+    server.expire();
+    rows(&mut connection, "INSERT INTO t VALUES (2)").await;
+    assert_eq!(rows(&mut connection, "SELECT count(*) FROM t").await, int(2));
+    // A transaction cannot be continued on another one.
+    rows(&mut connection, "BEGIN").await;
+    rows(&mut connection, "DELETE FROM t").await;
+    server.expire();
+    for _ in 0..2 {
+        error(&mut connection, "DELETE FROM t").await;
+    }
+    let mut other = database.connect();
+    assert_eq!(rows(&mut other, "SELECT count(*) FROM t").await, int(2));
+    drop((connection, other));
+    // Closing is asked for when nobody waits any more.
+    while server.streams() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_or_goes_away_is_an_error() {
+    let server = gyre_testkit::LibsqlDouble::start();
+    let mut limits: DatabaseLimits = (&Limits::unlimited()).into();
+    let wrong = Database::libsql(&server.url(), "guess".to_owned().into(), limits).unwrap();
+    assert!(!format!("{wrong:?}").contains("guess"));
+    let text = error(&mut wrong.connect(), "SELECT 1").await.to_string();
+    assert!(text.contains("401"), "{text}");
+    limits.result_bytes = 100;
+    limits.value_bytes = 100;
+    let mut connection = libsql(&server, limits).connect();
+    let long = "SELECT hex(zeroblob(40))||'123456789012345678901', 'x'";
+    let limit = 100;
+    assert_eq!(error(&mut connection, long).await, DatabaseError::ResultTooLong { limit });
+    let huge = "SELECT hex(zeroblob(1000000))";
+    assert_eq!(error(&mut connection, huge).await, DatabaseError::ResultTooLong { limit });
+    let blob = vec![Value::Blob(vec![0; 101])];
+    connection.execute("SELECT length(?1)", blob).await.unwrap_err();
+    assert_eq!(rows(&mut connection, "SELECT 1").await, int(1));
+    drop(server);
+    error(&mut connection, "SELECT 1").await;
+    for url in ["libsql://x", "nothing", "file:///x"] {
+        Database::libsql(url, String::new().into(), limits).unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_nonsense_costs_one_statement() {
+    let mut answers = [
+        "{}",
+        r#"{"baton":"b","base_url":null,"results":[]}"#,
+        r#"{"baton":"b","results":[{"type":"ok","response":{"type":"execute","result":
+            {"cols":[{"name":"a"}],"rows":[[]]}}},{"type":"ok","response":
+            {"type":"get_autocommit","is_autocommit":true}}]}"#,
+        r#"{"baton":"b","results":[{"type":"ok","response":{"type":"execute","result":
+            {"cols":[{"name":"a"}],"rows":[[{"type":"integer","value":"x"}]]}}},{"type":"ok",
+            "response":{"type":"get_autocommit","is_autocommit":true}}]}"#,
+        r#"{"baton":"b","base_url":"ftp://elsewhere","results":[{"type":"ok","response":
+            {"type":"sequence"}},{"type":"error","error":{"message":"?"}}]}"#,
+    ]
+    .into_iter()
+    .cycle();
+    let server = gyre_testkit::HttpDouble::start(move |_| {
+        http::Response::new(answers.next().unwrap().into())
+    });
+    let limits = (&Limits::unlimited()).into();
+    let database = Database::libsql(&server.url(), String::new().into(), limits).unwrap();
+    for _ in 0..5 {
+        error(&mut database.connect(), "SELECT 1").await;
+    }
+}
+
 #[test]
 fn a_query_is_told_by_its_first_word() {
     for sql in ["SELECT 1", "  select\n1", "WITH a AS (SELECT 1) SELECT 1", "values (1)", "SELECT"]

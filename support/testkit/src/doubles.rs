@@ -1,0 +1,8 @@
+//! Small servers that speak the protocols of services that cannot be had here: enough of each for what is tested,
+//! and strict about what they are sent.
+
+mod http;
+mod libsql;
+
+pub use http::HttpDouble;
+pub use libsql::LibsqlDouble;
