@@ -216,6 +216,9 @@ pub(crate) struct UpArgs {
     /// Allocate instances one by one instead of from a pool
     #[arg(long)]
     pub(crate) disable_pooling: bool,
+    /// Let components export telemetry of their own by wasi:otel, which may change
+    #[arg(long)]
+    pub(crate) experimental_wasi_otel: bool,
 
     /// The address to listen on
     #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]

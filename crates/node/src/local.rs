@@ -70,6 +70,8 @@ pub struct LocalConfig {
     pub compiler: Compiler,
     /// Whether instances come from a pool.
     pub is_pooling: bool,
+    /// Whether guests have `wasi:otel`.
+    pub has_otel: bool,
     /// Whether guests may write to their files.
     pub allow_transient_write: bool,
 }
@@ -267,6 +269,7 @@ impl LocalNode {
                 .metadata
                 .get(gyre_package::registry::DIGEST_KEY)
                 .and_then(|digest| digest.as_str()?.parse().ok()),
+            has_otel: config.has_otel,
             allow_transient_write: config.allow_transient_write,
             self_origin: address.map(|address| SelfOrigin {
                 scheme: scheme.parse().expect("it is http or https"),

@@ -12,7 +12,9 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use gyre_manifest::http::HttpRoute;
 use gyre_model::{BoxError, Connection, RequestId};
+use gyre_telemetry::{Span, metrics};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::Full;
@@ -34,6 +36,7 @@ use crate::{
     host::CallContext,
     loaded::{Loaded, LoadedComponent, Target},
     run::{Outcome, Run},
+    spans::{self, CallSpans, EventSpan},
     trigger::http::{self as trigger, Caller},
 };
 
@@ -194,8 +197,21 @@ impl App {
 
     async fn answer(
         self: Arc<Self>,
+        request: Request<WasiBody>,
+        connection: Connection,
+    ) -> Response<GuestBody> {
+        let mut span = spans::of_request(&request, connection, &self.context.name);
+        let response = self.route(request, connection, &mut span).await;
+        // That of a component's answer is the component's by now.
+        spans::answered(&mut span, response.status());
+        response
+    }
+
+    async fn route(
+        self: Arc<Self>,
         mut request: Request<WasiBody>,
         connection: Connection,
+        span: &mut Span,
     ) -> Response<GuestBody> {
         let mut pass = self.gate.arrive();
         self.is_used();
@@ -223,15 +239,26 @@ impl App {
         }
         let path = uri.path();
         if let Some(answer) = trigger::well_known(path, &loaded, self.spec.oci_image_digest) {
+            if answer.status().is_success() {
+                spans::routed(span, &request, path);
+            }
             return whole(answer);
         }
         let Some((_, found)) = loaded.http.find(path) else {
             return whole(trigger::status(StatusCode::NOT_FOUND));
         };
         let (component, headers) = match &loaded.targets[*found.value] {
-            Target::Static(answer) => return whole(trigger::static_response(answer)),
+            Target::Static(answer) => {
+                let trigger = &loaded.http.triggers()[*found.value];
+                metrics::request("http", &self.context.name, &trigger.id);
+                if let HttpRoute::Public(route) = &trigger.route {
+                    spans::routed(span, &request, route);
+                }
+                return whole(trigger::static_response(answer));
+            }
             Target::Component { component, headers } => (component, headers),
         };
+        spans::routed(span, &request, headers.route());
         if trigger::prepare(&mut request, &found, headers, Caller::Client(connection)).is_err() {
             return whole(trigger::status(StatusCode::BAD_REQUEST));
         }
@@ -240,7 +267,9 @@ impl App {
         }
         let scheme = if connection.is_tls { Scheme::Https } else { Scheme::Http };
         let call = CallContext { request: Some(request_id()), depth: 0 };
-        self.run(component, call, request, scheme, pass).await
+        let execution = component.handler.execution();
+        let spans = CallSpans::of_request(std::mem::take(span), execution, &component.context.id);
+        self.run(component, call, request, scheme, pass, spans).await
     }
 
     /// Answers a request of another component of the app.
@@ -263,14 +292,16 @@ impl App {
             Ok(pass) => {
                 if trigger::prepare_chained(&mut request).is_ok() {
                     let call = CallContext { depth, ..caller };
+                    let execution = callee.handler.execution();
+                    let spans = CallSpans::of_chained(&request, execution, &callee.context.id);
                     if callee.is_concurrent() {
                         let (app, callee) = (self.clone(), callee.clone());
                         let response = detached(async move {
-                            app.run(&callee, call, request, Scheme::Http, pass).await
+                            app.run(&callee, call, request, Scheme::Http, pass, spans).await
                         });
                         return response.await.ok_or(ChainError::Gone);
                     }
-                    self.run(callee, call, request, Scheme::Http, pass).await
+                    self.run(callee, call, request, Scheme::Http, pass, spans).await
                 } else {
                     whole(trigger::status(StatusCode::BAD_REQUEST))
                 }
@@ -286,6 +317,7 @@ impl App {
         kind: &'static str,
         component: &Arc<str>,
         event: Event,
+        span: EventSpan,
     ) -> impl Future<Output = Option<Reply>> + Send + use<> {
         let (app, component) = (self.clone(), component.clone());
         let mut pass = self.gate.arrive();
@@ -313,7 +345,9 @@ impl App {
             app.requests.fetch_add(1, Ordering::Relaxed);
             let (tell, told) = oneshot::channel();
             let call = CallContext { request, depth: 0 };
-            let mut run = Run::handling(&app, callee, call, pass, event, tell);
+            metrics::request(kind, &app.context.name, &component);
+            let spans = CallSpans::of_event(span, &component);
+            let mut run = Run::handling(&app, callee, call, pass, event, tell, spans);
             let failure = match std::future::poll_fn(|cx| run.poll(cx)).await {
                 Outcome::Failed { failure, .. } => Some(failure),
                 Outcome::Done => None,
@@ -339,10 +373,12 @@ impl App {
         request: Request<WasiBody>,
         scheme: Scheme,
         pass: Pass,
+        spans: CallSpans,
     ) -> Response<GuestBody> {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        metrics::request("http", &self.context.name, &component.context.id);
         let has_no_body = request.method() == Method::HEAD;
-        let mut run = Run::answering(self, component, call, Some(pass), request, scheme);
+        let mut run = Run::answering(self, component, call, Some(pass), request, scheme, spans);
         let head = std::future::poll_fn(|cx| match run.poll(cx) {
             Poll::Pending => match run.take_answer() {
                 Some(answer) => Poll::Ready((Some(answer), None)),
@@ -367,12 +403,14 @@ impl App {
             Ok(response) => response,
             Err(failure) => {
                 run.report(&failure);
+                run.spans().answered(failure.status);
                 if failure.status == StatusCode::SERVICE_UNAVAILABLE {
                     return unavailable();
                 }
                 return whole(trigger::status(failure.status));
             }
         };
+        run.spans().answered(response.status());
         let length = if has_no_body { Some(0) } else { trigger::announced_length(&response) };
         let run = (!is_done).then(|| {
             run.head_is_there();

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gyre_telemetry::TraceContext;
 use http::Response;
 use wasmtime_wasi_http::WasiBody;
 
@@ -78,10 +79,16 @@ pub(crate) struct CallState {
     stopped: OnceLock<Stop>,
     denied: OnceLock<Denied>,
     answer: Mutex<Option<Answer>>,
+    trace: TraceContext,
 }
 
 impl CallState {
     pub(crate) fn new() -> Self {
+        Self::traced(TraceContext::default())
+    }
+
+    /// Of a call whose spans belong there.
+    pub(crate) fn traced(trace: TraceContext) -> Self {
         Self {
             begin: Instant::now(),
             used: AtomicU64::new(0),
@@ -91,7 +98,13 @@ impl CallState {
             stopped: OnceLock::new(),
             denied: OnceLock::new(),
             answer: Mutex::new(None),
+            trace,
         }
+    }
+
+    /// Where its spans belong.
+    pub(crate) fn trace(&self) -> &TraceContext {
+        &self.trace
     }
 
     /// When the call began.

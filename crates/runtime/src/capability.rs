@@ -13,6 +13,7 @@ mod llm;
 mod mqtt;
 mod mysql;
 mod network;
+mod otel;
 mod postgres;
 mod redis;
 mod server;
@@ -21,22 +22,25 @@ mod sql;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod variables;
 
 use std::sync::Arc;
 
+use gyre_telemetry::TraceContext;
 use wasmtime::component::Linker;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::WasiHttpHooks;
 
-pub(crate) use bindings::http as spin_http;
 pub(crate) use egress::{Door, TlsPeer, handshake};
 pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};
 pub use llm::{LlmBackend, LlmProtocol};
+pub(crate) use otel::{PACKAGE as OTEL, add_to_linker as add_otel_to_linker};
 pub(crate) use variables::{Defaults, defaults};
 pub use variables::{RemoteVariables, Variables, VariablesProvider, Vault};
 
+use self::traced::InstanceTrace;
 use crate::{
     context::{AppContext, ComponentContext},
     guest_log::host_says,
@@ -98,8 +102,10 @@ impl State {
         app: &Arc<AppContext>,
         component: &Arc<ComponentContext>,
         call: CallContext,
+        trace: &TraceContext,
     ) -> Self {
-        let origin = Origin { app: app.clone(), component: component.clone(), call };
+        let trace = InstanceTrace::new(trace);
+        let origin = Origin { app: app.clone(), component: component.clone(), call, trace };
         Self {
             http: http_out::Hooks::new(origin),
             sockets: None,
@@ -110,6 +116,11 @@ impl State {
             postgres: 0,
             mysql: 0,
         }
+    }
+
+    /// Where what is asked belongs.
+    fn trace(&self) -> &InstanceTrace {
+        &self.http.origin().trace
     }
 
     /// Who asks.
@@ -133,8 +144,10 @@ impl State {
     }
 
     /// From now on it is that call which asks.
-    pub(crate) fn serve(&mut self, call: CallContext) {
-        self.http.origin_mut().call = call;
+    pub(crate) fn serve(&mut self, call: CallContext, trace: &TraceContext) {
+        let origin = self.http.origin_mut();
+        origin.call = call;
+        origin.trace.set(trace);
     }
 }
 
@@ -144,6 +157,8 @@ pub(crate) struct Origin {
     pub(crate) app: Arc<AppContext>,
     pub(crate) component: Arc<ComponentContext>,
     pub(crate) call: CallContext,
+    /// Where its spans belong.
+    pub(crate) trace: InstanceTrace,
 }
 
 impl Origin {

@@ -99,6 +99,8 @@ pub(crate) enum Abi {
 pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<HostState>,
+    /// The same for apps whose guests may trace, measure and log: made when there is one.
+    tracing_linker: OnceLock<Linker<HostState>>,
     /// Where its code is kept.
     pub(crate) cache: Option<Cache>,
 }
@@ -110,7 +112,21 @@ impl Host {
         let mut linker = Linker::new(&engine);
         link(&mut linker, abi).map_err(failed)?;
         let cache = config.cache.as_ref().map(|cache| Cache::open(cache, &engine)).transpose();
-        Ok(Self { engine, linker, cache: cache.map_err(RuntimeError::Cache)? })
+        let cache = cache.map_err(RuntimeError::Cache)?;
+        Ok(Self { engine, linker, tracing_linker: OnceLock::new(), cache })
+    }
+
+    /// What is linked to the components of an app that has `wasi:otel`, or has it not.
+    pub(crate) fn linker(&self, has_otel: bool) -> wasmtime::Result<&Linker<HostState>> {
+        if !has_otel {
+            return Ok(&self.linker);
+        }
+        if let Some(linker) = self.tracing_linker.get() {
+            return Ok(linker);
+        }
+        let mut linker = self.linker.clone();
+        capability::add_otel_to_linker(&mut linker)?;
+        Ok(self.tracing_linker.get_or_init(|| linker))
     }
 }
 

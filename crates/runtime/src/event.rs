@@ -326,6 +326,7 @@ async fn call(
         store.data_mut().program = program.clone();
     }
     let instance = pre.instantiate_async(&mut *store).await?;
+    store.data_mut().instantiated();
     // Both the older interfaces' functions and the asynchronous ones of the newer are called this way.
     macro_rules! call {
         ($parameters:ty, $result:ty, $arguments:expr) => {{

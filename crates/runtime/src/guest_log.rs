@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use gyre_model::{LogEntry, LogShape, LogSink, LogStream, RequestId};
-use gyre_telemetry::Clock;
+use gyre_telemetry::{Clock, TraceContext, logs};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 /// What is taken of one write; a guest that has more writes again.
@@ -18,6 +18,8 @@ pub(crate) struct GuestStream(Arc<Shared>);
 struct Line {
     /// Whose lines they are.
     request: Option<RequestId>,
+    /// The span within which they are written.
+    trace: TraceContext,
     begun: Vec<u8>,
 }
 
@@ -37,6 +39,7 @@ impl GuestStream {
         component: &Arc<str>,
         request: Option<RequestId>,
         stream: LogStream,
+        trace: &TraceContext,
     ) -> Self {
         let max_line = match log.shape() {
             LogShape::Raw => None,
@@ -47,23 +50,24 @@ impl GuestStream {
             component: component.clone(),
             stream,
             max_line,
-            line: Mutex::new(Line { request, begun: Vec::new() }),
+            line: Mutex::new(Line { request, trace: trace.clone(), begun: Vec::new() }),
         }))
     }
 
     /// From now on what is written belongs to that request. A line that has begun is ended.
-    pub(crate) fn write_for(&self, request: Option<RequestId>) {
+    pub(crate) fn write_for(&self, request: Option<RequestId>, trace: &TraceContext) {
         let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.end(&mut line);
         line.request = request;
+        line.trace = trace.clone();
     }
 }
 
 impl Shared {
     fn write(&self, bytes: Bytes) {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        let Line { request, begun: line } = &mut *line;
-        let Some(max) = self.max_line else { return self.entry(*request, bytes) };
+        let Line { request, trace, begun: line } = &mut *line;
+        let Some(max) = self.max_line else { return self.entry(*request, trace, bytes) };
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, is_end) = match piece.strip_suffix(b"\n") {
                 Some(text) => (text.strip_suffix(b"\r").unwrap_or(text), true),
@@ -72,10 +76,10 @@ impl Shared {
             line.extend_from_slice(text);
             while line.len() > max {
                 let rest = line.split_off(max);
-                self.entry(*request, std::mem::replace(line, rest).into());
+                self.entry(*request, trace, std::mem::replace(line, rest).into());
             }
             if is_end {
-                self.entry(*request, std::mem::take(line).into());
+                self.entry(*request, trace, std::mem::take(line).into());
             }
         }
     }
@@ -83,11 +87,12 @@ impl Shared {
     /// Writes the line that has begun, if one has.
     fn end(&self, line: &mut Line) {
         if !line.begun.is_empty() {
-            self.entry(line.request, std::mem::take(&mut line.begun).into());
+            self.entry(line.request, &line.trace, std::mem::take(&mut line.begun).into());
         }
     }
 
-    fn entry(&self, request: Option<RequestId>, bytes: Bytes) {
+    fn entry(&self, request: Option<RequestId>, trace: &TraceContext, bytes: Bytes) {
+        logs::guest_output(&self.component, trace, &bytes);
         self.log.write(LogEntry {
             time: Clock::System.now(),
             component: self.component.clone(),
@@ -167,7 +172,8 @@ mod tests {
     fn writes_become_lines_and_long_ones_are_cut() {
         let lines = Arc::new(Lines::default());
         let log: Arc<dyn LogSink> = lines.clone();
-        let mut stream = GuestStream::new(&log, &"a".into(), None, LogStream::Stdout);
+        let mut stream =
+            GuestStream::new(&log, &"a".into(), None, LogStream::Stdout, &TraceContext::default());
         for write in ["a", "b\ncd\r\n", "\n", "123456789\n", "rest"] {
             OutputStream::write(&mut stream, Bytes::from(write)).unwrap();
         }

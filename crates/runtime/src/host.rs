@@ -14,6 +14,7 @@ mod wasi03;
 use std::sync::Arc;
 
 use gyre_model::LogStream;
+use gyre_telemetry::{TraceContext, metrics};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -81,6 +82,8 @@ pub(crate) struct HostState {
     pub(crate) gateway: Option<Box<Gateway>>,
     stdout: Option<GuestStream>,
     stderr: Option<GuestStream>,
+    /// Bytes of its linear memories when it had been instantiated for a call.
+    initial_memory: Option<u64>,
 }
 
 /// Names [`HostState`] itself as what an interface's functions work on.
@@ -112,7 +115,7 @@ impl HostState {
             table,
             wasi: None,
             http,
-            capabilities: capability::State::new(&app, &component, call),
+            capabilities: capability::State::new(&app, &component, call, state.trace()),
             limiter: MemoryLimiter::new(&app.limits, state.clone()),
             state,
             app,
@@ -122,17 +125,18 @@ impl HostState {
             gateway: None,
             stdout: None,
             stderr: None,
+            initial_memory: None,
         }
     }
 
     /// From now on the instance serves that call, or several of which that is the common part.
     pub(crate) fn serve(&mut self, call: CallContext, state: Arc<CallState>) {
         self.call = call;
-        self.capabilities.serve(call);
+        self.capabilities.serve(call, state.trace());
         self.limiter.note_in(state.clone());
         self.state = state;
         for stream in [&self.stdout, &self.stderr].into_iter().flatten() {
-            stream.write_for(call.request);
+            stream.write_for(call.request, self.state.trace());
         }
     }
 
@@ -147,8 +151,29 @@ impl HostState {
             LogStream::Stderr => &mut self.stderr,
             _ => &mut self.stdout,
         };
-        let new = || GuestStream::new(&self.app.log, &self.component.id, self.call.request, stream);
+        let new = || {
+            let trace = self.state.trace();
+            GuestStream::new(&self.app.log, &self.component.id, self.call.request, stream, trace)
+        };
         place.get_or_insert_with(new).clone()
+    }
+
+    /// Notes that it has been instantiated for a call.
+    pub(crate) fn instantiated(&mut self) {
+        self.initial_memory = Some(self.limiter.used());
+    }
+
+    /// Where the spans of the call belong that it serves.
+    pub(crate) fn trace(&self) -> &TraceContext {
+        self.state.trace()
+    }
+}
+
+impl Drop for HostState {
+    fn drop(&mut self) {
+        if let Some(initial) = self.initial_memory {
+            metrics::memory(&self.component.id, initial, self.limiter.used());
+        }
     }
 }
 

@@ -27,6 +27,7 @@ mod limiter;
 mod loaded;
 mod reuse;
 mod run;
+mod spans;
 mod spec;
 #[cfg(test)]
 mod testing;

@@ -38,6 +38,11 @@ impl MemoryLimiter {
         }
     }
 
+    /// Bytes of its linear memories.
+    pub(crate) fn used(&self) -> u64 {
+        self.used
+    }
+
     /// From now on denials are noted there.
     pub(crate) fn note_in(&mut self, state: Arc<CallState>) {
         self.state = state;

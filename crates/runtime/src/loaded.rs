@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     AppSpec, CompileError, Runtime,
-    capability::{Defaults, GrantError, Grants, defaults},
+    capability::{Defaults, GrantError, Grants, OTEL, defaults},
     compile::Code,
     context::ComponentContext,
     engine::Abi,
@@ -288,10 +288,19 @@ fn link_component(
     let wasm = application.wasm.get(id).ok_or_else(missing)?;
     let code = runtime.code(id, wasm)?;
     let host = runtime.host(code.abi).map_err(|error| LoadError::Source(error.into()))?;
-    let pre = host
-        .linker
-        .instantiate_pre(&code)
-        .map_err(|source| LoadError::Link { component: id.to_owned(), source: source.into() })?;
+    let linked = host.linker(spec.has_otel).and_then(|linker| linker.instantiate_pre(&code));
+    let pre = linked.map_err(|source| {
+        let ty = code.component_type();
+        let mut imports = ty.imports(code.engine()).map(|(name, _)| name);
+        // The engine's own words only say that it is not there.
+        let source = if !spec.has_otel && imports.any(|name| name.starts_with(OTEL)) {
+            source
+                .context("wasi:otel is experimental, and only there with --experimental-wasi-otel")
+        } else {
+            source
+        };
+        LoadError::Link { component: id.to_owned(), source: source.into() }
+    })?;
     let mut env: Vec<(String, String)> = locked.env.clone().into_iter().collect();
     for (name, value) in &spec.env {
         env.retain(|(each, _)| each != name);

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use gyre_telemetry::{Blame, metrics};
+use http::{Request, StatusCode};
 use tokio::{
     sync::oneshot,
     task::AbortHandle,
@@ -27,6 +28,7 @@ use crate::{
     gate::Pass,
     host::{CallContext, HostState},
     loaded::{EventComponent, LoadedComponent},
+    spans::CallSpans,
 };
 
 /// How the guest's own future ended.
@@ -72,6 +74,9 @@ pub(crate) struct Run {
     /// The deadline of the phase. Made when the guest first waits, which most never do.
     deadline: Option<Pin<Box<Sleep>>>,
     phase: Phase,
+    spans: CallSpans,
+    /// Whether it is a call, and not only to see whether there could be one.
+    is_call: bool,
     _pass: Option<Pass>,
 }
 
@@ -84,10 +89,11 @@ impl Run {
         pass: Option<Pass>,
         request: Request<WasiBody>,
         scheme: Scheme,
+        spans: CallSpans,
     ) -> Self {
-        let state = Arc::new(CallState::new());
+        let state = Arc::new(CallState::traced(spans.context()));
         let guest = component.handler.answer(app, component, call, request, scheme, &state);
-        Self::new(app, &component.context, call, pass, state, guest)
+        Self::new(app, &component.context, call, pass, state, guest, spans)
     }
 
     /// A guest that is to deal with an event. What it says goes into `reply`.
@@ -98,12 +104,13 @@ impl Run {
         pass: Pass,
         event: Event,
         reply: oneshot::Sender<Reply>,
+        spans: CallSpans,
     ) -> Self {
-        let state = Arc::new(CallState::new());
+        let state = Arc::new(CallState::traced(spans.context()));
         let engine = component.handler.instance_pre().engine();
         let store = store_for(app, &component.context, engine, call, &state);
         let guest = component.handler.handle(store, event, reply);
-        let mut run = Self::new(app, &component.context, call, Some(pass), state, guest);
+        let mut run = Self::new(app, &component.context, call, Some(pass), state, guest, spans);
         // There is no response: only the end has a deadline.
         run.phase = Phase::Body;
         run
@@ -122,7 +129,9 @@ impl Run {
             let result = pre.instantiate_async(&mut store).await.map(drop);
             Ended { result, is_answer_whole: false }
         });
-        Self::new(app, context, call, None, state, guest)
+        let mut run = Self::new(app, context, call, None, state, guest, CallSpans::default());
+        run.is_call = false;
+        run
     }
 
     fn new(
@@ -132,6 +141,7 @@ impl Run {
         pass: Option<Pass>,
         state: Arc<CallState>,
         guest: Guest,
+        spans: CallSpans,
     ) -> Self {
         Self {
             app: app.clone(),
@@ -141,8 +151,15 @@ impl Run {
             guest: Some(guest),
             deadline: None,
             phase: Phase::Head,
+            spans,
+            is_call: true,
             _pass: pass,
         }
+    }
+
+    /// Its spans.
+    pub(crate) fn spans(&self) -> &CallSpans {
+        &self.spans
     }
 
     /// Takes what the guest answered so far, once.
@@ -219,6 +236,8 @@ impl Run {
     pub(crate) fn report(&self, failure: &Failure) {
         self.app.failures.fetch_add(1, Ordering::Relaxed);
         self.app.says(&self.component, self.call.request, &failure.reason);
+        let is_ours = failure.status == StatusCode::SERVICE_UNAVAILABLE;
+        self.spans.failed(failure, if is_ours { Blame::Host } else { Blame::Guest });
     }
 
     /// Runs the guest to its end when its response is over, throwing away what it may still write to `rest`.
@@ -248,6 +267,9 @@ impl Drop for Run {
         self.end();
         let spent = self.state.cpu_time().as_nanos() as u64;
         self.app.cpu_nanoseconds.fetch_add(spent, Ordering::Relaxed);
+        if self.is_call {
+            metrics::cpu_time(&self.component, self.state.cpu_time());
+        }
     }
 }
 

@@ -41,6 +41,8 @@ pub struct AppSpec {
     pub data: DataGrants,
     /// Environment variables for all of its components; they win over the manifest's.
     pub env: BTreeMap<String, String>,
+    /// Whether guests have `wasi:otel`, which is experimental.
+    pub has_otel: bool,
     /// Whether guests may write to their files.
     pub allow_transient_write: bool,
     /// Where requests to `self` go; without it they fail.
@@ -68,6 +70,7 @@ impl AppSpec {
             variables: Arc::default(),
             data: DataGrants::default(),
             env: BTreeMap::new(),
+            has_otel: false,
             allow_transient_write: false,
             self_origin: None,
             oci_image_digest: None,

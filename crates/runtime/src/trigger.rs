@@ -27,6 +27,7 @@ use crate::{
     event::{Event, Reply},
     host::Program,
     loaded::Loaded,
+    spans,
 };
 
 /// How long a connection may take to come about.
@@ -165,7 +166,8 @@ impl App {
         let none = || TriggerError::Missing("the application has no command trigger".to_owned());
         let component: Arc<str> = loaded.events.command.first().ok_or_else(none)?.as_str().into();
         let program = Program { arguments, reads_stdin: true };
-        Ok(match self.handle("command", &component, Event::Command(program)).await {
+        let span = spans::of_event("spin_trigger_command.run");
+        Ok(match self.handle("command", &component, Event::Command(program), span).await {
             Some(Reply::Exit(code)) => code,
             _ => 1,
         })

@@ -1,10 +1,17 @@
 //! What the platform says about itself: tracing, the clock, and how a failure is written down.
 //!
-//! Guest output never comes through here; it goes to the app's log (`gyre_model::LogSink`).
+//! Guest output goes to the app's log (`gyre_model::LogSink`); it comes through here as well only where an operator
+//! has telemetry exported: [`otlp`].
 
 mod clock;
+pub mod guest;
+pub mod logs;
+pub mod metrics;
+pub mod otlp;
+mod trace;
 
 pub use clock::Clock;
+pub use trace::{AttributeText, AttributeValue, Blame, Kind, OPEN_GUEST_SPANS, Span, TraceContext};
 
 use std::error::Error;
 

@@ -127,7 +127,7 @@ impl Gyre {
         // What the shell or cargo set for the test must not decide what the binary does.
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
-            let is_ours = ["GYRE_", "SPIN_", "CARGO_", "RUSTUP_", "RUSTC", "RUSTFLAGS", "XDG_"]
+            let is_ours = ["GYRE_", "SPIN_", "OTEL_", "CARGO_", "RUSTUP_", "RUSTC", "RUSTFLAGS", "XDG_"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix));
             let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");

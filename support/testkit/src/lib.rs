@@ -12,6 +12,7 @@
 pub mod app;
 pub mod browser;
 pub mod client;
+pub mod collector;
 pub mod doubles;
 pub mod gyre;
 pub mod load;
@@ -25,6 +26,7 @@ pub mod wait;
 pub use app::TestApp;
 pub use browser::{Browser, Page};
 pub use client::{Answer, Site};
+pub use collector::Collector;
 pub use doubles::{HttpDouble, LibsqlDouble};
 pub use gyre::{Gyre, Run, Up};
 pub use load::{Load, Report};

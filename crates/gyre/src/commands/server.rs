@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use gyre_edge::TlsConfig;
 use gyre_node::{Node, NodeConfig};
 use gyre_runtime::Compiler;
+use gyre_telemetry::otlp::Service;
 
 use super::{DONE, runtime, stopped};
 use crate::{cli::ServerArgs, config, printer};
@@ -14,8 +15,12 @@ use crate::{cli::ServerArgs, config, printer};
 const COMPILE_CPU_SECONDS: u64 = 120;
 const COMPILE_MEMORY_BYTES: u64 = 8 << 30;
 
+/// As which telemetry is exported.
+const SERVICE: Service = Service { name: "gyre", version: env!("CARGO_PKG_VERSION") };
+
 /// `gyre server`.
 pub(crate) fn run(args: ServerArgs) -> Result<ExitCode> {
+    gyre_telemetry::otlp::start(SERVICE)?;
     runtime()?.block_on(async {
         let grace = args.grace;
         let node = Node::start(settings(args)?).await?;
@@ -37,6 +42,7 @@ pub(crate) fn run(args: ServerArgs) -> Result<ExitCode> {
             // Whoever asks twice does not want to wait.
             () = stopped() => {}
         }
+        gyre_telemetry::otlp::flush().await;
         DONE
     })
 }

@@ -20,6 +20,7 @@ use gyre_node::{
     read_dotenv,
 };
 use gyre_runtime::{CompileEvent, Compiler, ReuseConfig, SqsAccess, Variables, VariablesProvider};
+use gyre_telemetry::otlp::Service;
 use serde::Serialize;
 
 use crate::{
@@ -32,6 +33,9 @@ use crate::{
 /// How long requests in flight may go on after SIGTERM: `spin up` ends at once, and a developer waits for it.
 const GRACE: Duration = Duration::from_millis(700);
 
+/// As which telemetry is exported: Spin's name, so that what is made for `spin up` finds it.
+const SERVICE: Service = Service { name: "spin", version: env!("CARGO_PKG_VERSION") };
+
 /// How many ports `--find-free-port` tries.
 const PORTS: u16 = 10;
 
@@ -42,7 +46,18 @@ pub(crate) fn run(args: UpArgs) -> Result<ExitCode> {
     {
         return Ok(code);
     }
-    runtime()?.block_on(serve(args))
+    gyre_telemetry::otlp::start(SERVICE)?;
+    if args.experimental_wasi_otel && !gyre_telemetry::otlp::is_exporting() {
+        printer::note(
+            "Warning: --experimental-wasi-otel is given, but no OTEL_EXPORTER_* environment variables were found. \
+             No telemetry will be exported.",
+        );
+    }
+    runtime()?.block_on(async {
+        let served = serve(args).await;
+        gyre_telemetry::otlp::flush().await;
+        served
+    })
 }
 
 async fn serve(args: UpArgs) -> Result<ExitCode> {
@@ -135,6 +150,7 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
             cache: cache.clone(),
             compiler: Compiler::InProcess,
             is_pooling: !args.disable_pooling,
+            has_otel: args.experimental_wasi_otel,
             allow_transient_write: args.allow_transient_write,
         };
         match LocalNode::start(config, compile_progress()).await {

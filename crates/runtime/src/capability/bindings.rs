@@ -1,8 +1,8 @@
 //! The host's side of the interfaces in `wit/`, generated from them.
 
 pub(crate) mod data;
-pub(crate) mod http;
 pub(crate) mod messaging;
+pub(crate) mod otel;
 
 #[allow(missing_docs, clippy::pedantic, reason = "generated")]
 mod generated {

@@ -13,10 +13,11 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
+use gyre_telemetry::metrics;
 use ipnet::IpNet;
 use tokio::{
     net::TcpStream,
@@ -54,6 +55,8 @@ pub(crate) struct Door {
     block_private_networks: bool,
     blocked: Vec<IpNet>,
     connections: Option<Arc<Semaphore>>,
+    /// How many they may be.
+    limit: usize,
     /// How many wait for the right to a connection.
     waiting: AtomicUsize,
     lookups: Semaphore,
@@ -109,6 +112,7 @@ impl Door {
             block_private_networks,
             blocked: Vec::new(),
             connections: connections.map(|limit| Arc::new(Semaphore::new(limit as usize))),
+            limit: connections.unwrap_or_default() as usize,
             waiting: AtomicUsize::new(0),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             resolver: Resolver::System,
@@ -122,24 +126,45 @@ impl Door {
     }
 
     /// The right to one connection, now or not at all.
-    pub(crate) fn permit_now(&self) -> Option<Permit> {
+    pub(crate) fn permit_now(&self, kind: &'static str) -> Option<Permit> {
+        let permit = self.try_permit();
+        match &permit {
+            Some(_) => self.measure(kind, None),
+            None => metrics::permit_rejected(kind),
+        }
+        permit
+    }
+
+    fn try_permit(&self) -> Option<Permit> {
         match &self.connections {
             None => Some(Permit(None)),
             Some(limit) => limit.clone().try_acquire_owned().ok().map(|it| Permit(Some(it))),
         }
     }
 
+    fn measure(&self, kind: &'static str, waited: Option<Duration>) {
+        let share = |limit: &Arc<Semaphore>| {
+            let free = limit.available_permits().min(self.limit);
+            (self.limit > 0).then(|| (self.limit - free) as f64 / self.limit as f64)
+        };
+        metrics::permit(kind, waited, self.connections.as_ref().and_then(share));
+    }
+
     /// The right to one connection, once there is one. `make_room` is called when there is none: it may close
     /// a connection that is idle. One that becomes idle later is to be closed by whoever sees
     /// [`Self::is_wanted`].
-    pub(crate) async fn permit(&self, make_room: impl FnOnce()) -> Permit {
-        if let Some(permit) = self.permit_now() {
+    pub(crate) async fn permit(&self, kind: &'static str, make_room: impl FnOnce()) -> Permit {
+        if let Some(permit) = self.try_permit() {
+            self.measure(kind, None);
             return permit;
         }
         let Some(limit) = self.connections.clone() else { return Permit(None) };
         let _waiting = Waiting::new(&self.waiting);
+        let begin = Instant::now();
         make_room();
-        Permit(Some(limit.acquire_owned().await.expect("the semaphore is never closed")))
+        let permit = limit.acquire_owned().await.expect("the semaphore is never closed");
+        self.measure(kind, Some(begin.elapsed()));
+        Permit(Some(permit))
     }
 
     /// Whether somebody waits for the right to a connection.
@@ -379,10 +404,10 @@ mod tests {
     #[tokio::test]
     async fn permits_are_as_many_as_the_limit() {
         let door = Door::new(false, Some(2));
-        let first = door.permit_now().unwrap();
-        let _second = door.permit(|| ()).await;
-        assert!(door.permit_now().is_none());
+        let first = door.permit_now("test").unwrap();
+        let _second = door.permit("test", || ()).await;
+        assert!(door.permit_now("test").is_none());
         drop(first);
-        assert!(door.permit_now().is_some());
+        assert!(door.permit_now("test").is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Outgoing HTTP, of `wasi:http` and of Spin 1: to the world, to the app itself and to its other components.
+//! Outgoing HTTP: `wasi:http/outgoing-handler`, to the world, to the app itself and to its other components.
 //!
 //! A request is checked against `allowed_outbound_hosts`, then goes one of three ways: to another component of
 //! the app in this process, to our own listener, or through the egress door. Connections are kept and used again
@@ -10,10 +10,10 @@ mod connection;
 mod error;
 mod pool;
 mod send;
-mod spin1;
 
 use std::sync::{Arc, OnceLock};
 
+use gyre_telemetry::{Blame, Span};
 use http::HeaderName;
 use tokio::sync::Semaphore;
 use wasmtime::{
@@ -36,7 +36,10 @@ use wasmtime_wasi_http::{
 pub(crate) use client::add_to_linker as add_async_to_linker;
 pub(crate) use pool::Pool;
 
-use super::Origin;
+use super::{
+    Origin,
+    traced::{Blamed, noted},
+};
 use crate::host::HostState;
 
 /// Requests to this host go to the app itself: for SDKs that cannot send one without a host.
@@ -48,9 +51,8 @@ const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 type Request = Resource<HostOutgoingRequest>;
 type FutureResponse = Resource<HostFutureIncomingResponse>;
 
-/// Links `wasi:http/outgoing-handler` and Spin 1's own interface.
+/// Links `wasi:http/outgoing-handler`.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    spin1::add_to_linker(linker)?;
     linker.instance(OUTGOING_HANDLER)?.func_wrap(
         "handle",
         |mut store: StoreContextMut<'_, HostState>,
@@ -147,15 +149,49 @@ impl WasiHttpHooks for Hooks {
 
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Sent,
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Sent), Error>> + Send> {
         let (origin, permits) = (self.origin.clone(), self.permits());
+        // Now, and not when it is polled: who asks is known now.
+        let mut span = begin(&origin, &mut request);
         Box::new(async move {
-            let response =
-                send::send(origin, permits, request, options.unwrap_or_default()).await?;
+            let sent = send::send(origin, permits, request, options.unwrap_or_default()).await;
+            if let (true, Ok(response)) = (span.is_on(), &sent) {
+                span.set("http.response.status_code", response.status().as_u16());
+            }
+            let response = noted(span, sent)?;
             Ok((response, Box::new(async { Ok(()) }) as Sent))
         })
+    }
+}
+
+/// The span of a request, which is named in its headers.
+fn begin(origin: &Origin, request: &mut http::Request<WasiBody>) -> Span {
+    let mut span = origin.trace.client("spin_outbound_http.send_request");
+    if span.is_on() {
+        let (method, uri) = (request.method().to_string(), request.uri());
+        span.set("url.full", uri.to_string());
+        if let Some(authority) = uri.authority() {
+            let usual = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { 443 } else { 80 };
+            span.set("server.address", authority.host().to_owned());
+            span.set("server.port", authority.port_u16().unwrap_or(usual));
+        }
+        span.set("http.request.method", method.clone());
+        span.rename(|| method);
+        span.inject(request.headers_mut());
+    }
+    span
+}
+
+impl Blamed for Error {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::HttpRequestDenied
+            | Self::HttpRequestUriInvalid
+            | Self::HttpRequestMethodInvalid => Blame::Guest,
+            _ => Blame::Host,
+        }
     }
 }

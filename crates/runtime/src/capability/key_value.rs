@@ -9,8 +9,10 @@ mod spin3;
 mod wasi;
 
 use gyre_data::{KeyValueError, KeyValueStore};
+use gyre_telemetry::{Blame, Span};
 use wasmtime::component::{Linker, Resource, ResourceTableError};
 
+use super::traced::{Blamed, noted};
 use crate::host::HostState;
 
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -31,6 +33,17 @@ pub(crate) enum Error {
     /// Anything else.
     Other(String),
 }
+
+impl Blamed for Error {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::StoreTableFull | Self::AccessDenied => Blame::Guest,
+            Self::Other(_) => Blame::Host,
+        }
+    }
+}
+
+impl Blamed for KeyValueError {}
 
 impl From<KeyValueError> for Error {
     fn from(error: KeyValueError) -> Self {
@@ -82,8 +95,22 @@ impl Cas {
 }
 
 impl HostState {
+    /// The span of what is asked of a store.
+    fn store_span(&self, name: &'static str) -> Span {
+        self.capabilities.trace().client(name)
+    }
+
     /// Opens the component's store of that label.
     fn open_store(
+        &mut self,
+        name: &'static str,
+        label: &str,
+    ) -> wasmtime::Result<Result<Resource<KeyValueStore>, Error>> {
+        let span = self.store_span(name);
+        Ok(noted(span, self.open_granted_store(label)?))
+    }
+
+    fn open_granted_store(
         &mut self,
         label: &str,
     ) -> wasmtime::Result<Result<Resource<KeyValueStore>, Error>> {

@@ -12,10 +12,13 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use wasmtime::component::Linker;
 
+use gyre_telemetry::{Blame, Span, metrics};
+
 use super::sql::{
     self,
     fermyon::{spin::llm as v1, spin2_0_0::llm as v2},
 };
+use super::traced::{Blamed, traced};
 use crate::host::{HasHost, HostState};
 
 /// How long reaching the server may take.
@@ -232,6 +235,31 @@ fn vector(of: &Value) -> Option<Vec<f32>> {
     of.as_array()?.iter().map(|it| it.as_f64().map(|it| it as f32)).collect()
 }
 
+impl Blamed for v2::Error {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::InvalidInput(_) => Blame::Guest,
+            Self::ModelNotSupported | Self::RuntimeError(_) => Blame::Host,
+        }
+    }
+}
+
+fn set_model(span: &mut Span, models: &Result<Arc<Models>, v2::Error>, model: &str) {
+    if !span.is_on() {
+        return;
+    }
+    span.set("model", model.to_owned());
+    if let Ok(models) = models {
+        span.set(
+            "llm.backend",
+            match models.backend {
+                LlmBackend::None => "none",
+                LlmBackend::Remote { .. } => "remote",
+            },
+        );
+    }
+}
+
 impl HostState {
     fn models(&self, model: &str) -> Result<Arc<Models>, v2::Error> {
         if self.component.grants.models.contains(model) {
@@ -260,10 +288,14 @@ impl v2::Host for HostState {
             top_p: 0.9,
         });
         let models = self.models(&model);
-        Ok(match models {
-            Ok(models) => models.infer(model, prompt, options).await,
-            Err(error) => Err(error),
+        let mut span = self.capabilities.trace().client("spin_llm.infer");
+        set_model(&mut span, &models, &model);
+        Ok(traced(span, async {
+            let models = models?;
+            metrics::inference(&model);
+            models.infer(model, prompt, options).await
         })
+        .await)
     }
 
     async fn generate_embeddings(
@@ -272,10 +304,9 @@ impl v2::Host for HostState {
         input: Vec<String>,
     ) -> wasmtime::Result<Result<v2::EmbeddingsResult, v2::Error>> {
         let models = self.models(&model);
-        Ok(match models {
-            Ok(models) => models.embed(model, input).await,
-            Err(error) => Err(error),
-        })
+        let mut span = self.capabilities.trace().client("spin_llm.generate_embeddings");
+        set_model(&mut span, &models, &model);
+        Ok(traced(span, async { models?.embed(model, input).await }).await)
     }
 }
 

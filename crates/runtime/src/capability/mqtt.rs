@@ -8,6 +8,7 @@ mod spin;
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use gyre_telemetry::{Blame, Kind};
 use rumqttc::{ConnectReturnCode, Login, Packet, PubRel, Publish, QoS};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -20,6 +21,7 @@ use wasmtime::component::{Resource, ResourceTableError};
 use super::{
     Origin,
     server::{CONNECT_TIME, Protocol, ServerError, ServerStream},
+    traced::{Blamed, InstanceTrace, traced},
 };
 use crate::host::HostState;
 
@@ -54,6 +56,15 @@ pub(super) enum Error {
     Other(String),
 }
 
+impl Blamed for Error {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::InvalidAddress | Self::TooManyConnections => Blame::Guest,
+            Self::ConnectionFailed(_) | Self::Other(_) => Blame::Host,
+        }
+    }
+}
+
 /// How a connection is made.
 pub(super) struct Settings {
     pub(super) address: String,
@@ -65,7 +76,10 @@ pub(super) struct Settings {
 /// An open connection. Its handles are one; publishing is one message at a time.
 #[derive(Clone)]
 #[allow(unreachable_pub, reason = "the generated code re-exports it")]
-pub struct Connection(Arc<Mutex<Session>>);
+pub struct Connection {
+    session: Arc<Mutex<Session>>,
+    trace: InstanceTrace,
+}
 
 struct Session {
     stream: ServerStream,
@@ -75,6 +89,11 @@ struct Session {
 
 impl Connection {
     pub(super) async fn open(origin: &Origin, settings: &Settings) -> Result<Self, Error> {
+        let span = origin.trace.client("spin_outbound_mqtt.open_connection");
+        traced(span, Self::connect(origin, settings)).await
+    }
+
+    async fn connect(origin: &Origin, settings: &Settings) -> Result<Self, Error> {
         let address = &settings.address;
         let url = Url::parse(address).map_err(|_| Error::InvalidAddress)?;
         let (stream, _) = MQTT.connect(origin, &url).await.map_err(|error| match error {
@@ -102,7 +121,7 @@ impl Connection {
                 }
             });
         }
-        Ok(Self(session))
+        Ok(Self { session, trace: origin.trace.clone() })
     }
 
     pub(super) async fn publish(
@@ -111,11 +130,20 @@ impl Connection {
         payload: Vec<u8>,
         qos: QoS,
     ) -> Result<(), Error> {
-        if topic.len() > TOPIC_BYTES {
-            return Err(Error::Other(format!("a topic is at most {TOPIC_BYTES} bytes long")));
+        let mut span = self.trace.span(Kind::Producer, "spin_outbound_mqtt.publish");
+        if span.is_on() {
+            span.set("messaging.operation", "publish");
+            span.set("messaging.system", "mqtt");
+            span.set("messaging.destination.name", topic.to_owned());
         }
-        let mut session = self.0.lock().await;
-        session.publish(topic, payload, qos).await.map_err(Error::Other)
+        traced(span, async {
+            if topic.len() > TOPIC_BYTES {
+                return Err(Error::Other(format!("a topic is at most {TOPIC_BYTES} bytes long")));
+            }
+            let mut session = self.session.lock().await;
+            session.publish(topic, payload, qos).await.map_err(Error::Other)
+        })
+        .await
     }
 }
 

@@ -9,6 +9,7 @@ mod tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use gyre_telemetry::Blame;
 use mysql_async::{
     Column, Conn, Opts, OptsBuilder, Params, Row, SslOpts, Statement, Value,
     consts::{ColumnFlags, ColumnType},
@@ -18,7 +19,10 @@ use mysql_async::{
 use tokio::sync::{Mutex, mpsc, oneshot};
 use url::{Host, Url};
 
-use super::{Origin, egress, sql};
+use super::{
+    Origin, egress, sql,
+    traced::{Blamed, InstanceTrace, noted, set_server, traced},
+};
 use sql::spin::mysql::mysql as v3;
 
 pub(crate) use guest::{add_async_to_linker, add_to_linker};
@@ -34,7 +38,10 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// An open connection.
 #[derive(Clone)]
 #[allow(unreachable_pub, reason = "the generated code re-exports it")]
-pub struct Connection(Arc<Mutex<Lease>>);
+pub struct Connection {
+    lease: Arc<Mutex<Lease>>,
+    trace: InstanceTrace,
+}
 
 struct Lease {
     /// None after an answer that did not come to its end.
@@ -53,6 +60,15 @@ fn give_up(connection: Option<Conn>) {
         && let Ok(runtime) = tokio::runtime::Handle::try_current()
     {
         runtime.spawn(tokio::time::timeout(GOODBYE, connection.disconnect()));
+    }
+}
+
+impl Blamed for v3::Error {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::BadParameter(_) => Blame::Guest,
+            _ => Blame::Host,
+        }
     }
 }
 
@@ -124,15 +140,22 @@ impl Address {
 
 impl Connection {
     async fn open(origin: &Origin, address: &str) -> Result<Self, v3::Error> {
+        let mut span = origin.trace.database("spin_outbound_mysql.open", "mysql");
+        set_server(&mut span, address);
+        traced(span, Self::connect(origin, address)).await
+    }
+
+    async fn connect(origin: &Origin, address: &str) -> Result<Self, v3::Error> {
         let failed = v3::Error::ConnectionFailed;
         let address = Address::admit(origin, address).map_err(failed)?;
         let door = origin.app.shared.door();
         let opened = tokio::time::timeout(sql::CONNECT_TIMEOUT, async {
-            let permit = door.permit(|| ()).await;
+            let permit = door.permit("mysql", || ()).await;
             Ok(Lease { connection: Some(address.connect(door).await?), _permit: permit })
         });
         let opened = opened.await.unwrap_or_else(|_| Err(sql::no_answer(sql::CONNECT_TIMEOUT)));
-        Ok(Self(Arc::new(Mutex::new(opened.map_err(failed)?))))
+        let lease = Arc::new(Mutex::new(opened.map_err(failed)?));
+        Ok(Self { lease, trace: origin.trace.clone() })
     }
 
     async fn execute(
@@ -140,7 +163,16 @@ impl Connection {
         statement: &str,
         parameters: Vec<v3::ParameterValue>,
     ) -> Result<(), v3::Error> {
-        let mut lease = self.0.lock().await;
+        let span = self.trace.database("spin_outbound_mysql.execute", "mysql");
+        traced(span, self.run(statement, parameters)).await
+    }
+
+    async fn run(
+        &self,
+        statement: &str,
+        parameters: Vec<v3::ParameterValue>,
+    ) -> Result<(), v3::Error> {
+        let mut lease = self.lease.lock().await;
         let mut guard = Guard(Some(lease.connection.take().ok_or_else(given_up)?));
         let connection = guard.0.as_mut().expect("it was put there just now");
         let work = async {
@@ -161,7 +193,8 @@ impl Connection {
         parameters: Vec<v3::ParameterValue>,
     ) -> Result<(Vec<v3::Column>, Vec<v3::Row>), v3::Error> {
         let mut kept = Taker::Keep { columns: Vec::new(), rows: Vec::new(), bytes: 0 };
-        self.read(statement, parameters, &mut kept).await?;
+        let span = self.trace.database("spin_outbound_mysql.query", "mysql");
+        traced(span, self.read(statement, parameters, &mut kept)).await?;
         match kept {
             Taker::Keep { columns, rows, .. } => Ok((columns, rows)),
             Taker::Give { .. } => Ok(Default::default()),
@@ -173,6 +206,8 @@ impl Connection {
         statement: String,
         parameters: Vec<v3::ParameterValue>,
     ) -> Result<Streamed, v3::Error> {
+        // It ends with the answer, not when that begins.
+        let span = self.trace.database("spin_outbound_mysql.query", "mysql");
         let (to_guest, rows) = mpsc::channel(sql::ROWS_AHEAD);
         let (tell_end, end) = oneshot::channel();
         let (tell_columns, columns) = oneshot::channel();
@@ -186,7 +221,7 @@ impl Connection {
                 // The guest wants no more.
                 () = is_closed.closed() => Ok(()),
             };
-            let _ = tell_end.send(result);
+            let _ = tell_end.send(noted(span, result));
         });
         match columns.await {
             Ok(columns) => Ok(Streamed { columns, rows, end }),
@@ -205,7 +240,7 @@ impl Connection {
         parameters: Vec<v3::ParameterValue>,
         taker: &mut Taker,
     ) -> Result<(), v3::Error> {
-        let mut lease = self.0.lock().await;
+        let mut lease = self.lease.lock().await;
         // Until the end of the answer it is nobody's: whatever ends this early closes it.
         let mut guard = Guard(Some(lease.connection.take().ok_or_else(given_up)?));
         let connection = guard.0.as_mut().expect("it was put there just now");

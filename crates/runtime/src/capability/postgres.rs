@@ -21,13 +21,17 @@ mod values;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
+use gyre_telemetry::Blame;
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::{Row, RowStream};
 use wasmtime::component::Linker;
 
 pub(crate) use pool::Pools;
 
-use super::{Origin, sql};
+use super::{
+    Origin, sql,
+    traced::{Blamed, InstanceTrace, noted, set_server, traced},
+};
 use crate::host::HostState;
 use connect::Address;
 use sql::spin::postgres4_2_0::postgres as v4;
@@ -49,7 +53,10 @@ pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::R
 /// An open connection.
 #[derive(Clone)]
 #[allow(unreachable_pub, reason = "the generated code re-exports it")]
-pub struct Connection(Arc<pool::Lease>);
+pub struct Connection {
+    lease: Arc<pool::Lease>,
+    trace: InstanceTrace,
+}
 
 /// What a connection is to be.
 #[derive(Clone)]
@@ -58,6 +65,15 @@ pub struct Builder {
     address: String,
     /// PEM.
     roots: Option<String>,
+}
+
+impl Blamed for v4::Error {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::BadParameter(_) => Blame::Guest,
+            _ => Blame::Host,
+        }
+    }
 }
 
 /// An answer on its way.
@@ -73,6 +89,12 @@ impl Builder {
     }
 
     async fn open(self, origin: &Origin) -> Result<Connection, v4::Error> {
+        let mut span = origin.trace.database("spin_outbound_pg.open", "postgresql");
+        set_server(&mut span, &self.address);
+        traced(span, self.connect(origin)).await
+    }
+
+    async fn connect(self, origin: &Origin) -> Result<Connection, v4::Error> {
         let failed = v4::Error::ConnectionFailed;
         let address = Address::admit(origin, &self.address).map_err(failed)?;
         let key = pool::Key {
@@ -81,12 +103,21 @@ impl Builder {
             roots: self.roots,
         };
         let lease = origin.app.shared.postgres.get(origin, key, &address).await.map_err(failed)?;
-        Ok(Connection(Arc::new(lease)))
+        Ok(Connection { lease: Arc::new(lease), trace: origin.trace.clone() })
     }
 }
 
 impl Connection {
     async fn execute(
+        &self,
+        statement: &str,
+        parameters: Vec<v4::ParameterValue>,
+    ) -> Result<u64, v4::Error> {
+        let span = self.trace.database("spin_outbound_pg.execute", "postgresql");
+        traced(span, self.run(statement, parameters)).await
+    }
+
+    async fn run(
         &self,
         statement: &str,
         parameters: Vec<v4::ParameterValue>,
@@ -97,11 +128,20 @@ impl Connection {
             // They are of no use, but their server has a limit all the same.
             count(&mut bytes, &row)?;
         }
-        self.0.ends();
+        self.lease.ends();
         Ok(rows.rows_affected().unwrap_or(0))
     }
 
     async fn query(
+        &self,
+        statement: &str,
+        parameters: Vec<v4::ParameterValue>,
+    ) -> Result<v4::RowSet, v4::Error> {
+        let span = self.trace.database("spin_outbound_pg.query", "postgresql");
+        traced(span, self.read(statement, parameters)).await
+    }
+
+    async fn read(
         &self,
         statement: &str,
         parameters: Vec<v4::ParameterValue>,
@@ -116,7 +156,7 @@ impl Connection {
             }
             result.rows.push(values(&row)?);
         }
-        self.0.ends();
+        self.lease.ends();
         Ok(result)
     }
 
@@ -126,8 +166,17 @@ impl Connection {
         statement: &str,
         parameters: Vec<v4::ParameterValue>,
     ) -> Result<Streamed, v4::Error> {
-        let mut stream = Box::pin(self.start(statement, parameters).await?);
-        let first = next(&mut stream).await?;
+        // It ends with the answer, or with its failure to begin.
+        let span = self.trace.database("spin_outbound_pg.query_async", "postgresql");
+        let begun = async {
+            let mut stream = Box::pin(self.start(statement, parameters).await?);
+            let first = next(&mut stream).await?;
+            Ok((stream, first))
+        };
+        let (mut stream, first) = match begun.await {
+            Ok(begun) => begun,
+            Err(error) => return noted(span, Err(error)),
+        };
         let columns = first.as_ref().map(columns).unwrap_or_default();
         let (to_guest, rows) = mpsc::channel(sql::ROWS_AHEAD);
         let (tell_end, end) = oneshot::channel();
@@ -145,13 +194,13 @@ impl Connection {
                         () = to_guest.closed() => return Ok(()),
                     };
                 }
-                connection.0.ends();
+                connection.lease.ends();
                 Ok(())
             };
             let result = give.await;
             // Free before the guest knows, so that it can have it again.
             drop(connection);
-            let _ = tell_end.send(result);
+            let _ = tell_end.send(noted(span, result));
         });
         Ok(Streamed { columns, rows, end })
     }
@@ -163,9 +212,9 @@ impl Connection {
     ) -> Result<RowStream, v4::Error> {
         let parameters = parameters.into_iter().map(Parameter::new).collect::<Result<Vec<_>, _>>();
         let parameters = parameters.map_err(v4::Error::ValueConversionFailed)?;
-        self.0.begins();
+        self.lease.begins();
         let work = async {
-            let client = self.0.client();
+            let client = self.lease.client();
             let prepared = client.prepare(statement).await?;
             if prepared.params().len() != parameters.len() {
                 let (takes, given) = (prepared.params().len(), parameters.len());
@@ -179,11 +228,11 @@ impl Connection {
             Ok(Ok(Ok(rows))) => Ok(rows),
             // The server is done with the statement, and with the transaction if there was none.
             Ok(Ok(Err(error))) => {
-                self.0.ends();
+                self.lease.ends();
                 Err(error)
             }
             Ok(Err(error)) => {
-                self.0.ends();
+                self.lease.ends();
                 Err(query_failed(&error))
             }
             Err(_) => Err(text(sql::no_answer(sql::ANSWER_TIMEOUT))),

@@ -7,6 +7,7 @@ mod spin1;
 mod spin2;
 mod spin3;
 
+use gyre_telemetry::{Blame, Span};
 use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Value,
     aio::MultiplexedConnection, cmd,
@@ -17,6 +18,7 @@ use wasmtime::component::{Linker, Resource, ResourceTableError};
 use super::{
     Origin,
     server::{Allowance, CONNECT_TIME, Protocol, ServerError},
+    traced::{Blamed, InstanceTrace, noted, set_server, traced},
 };
 use crate::host::HostState;
 
@@ -50,6 +52,15 @@ pub(super) enum Error {
     Type,
     /// Anything else.
     Other(String),
+}
+
+impl Blamed for Error {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Other(_) => Blame::Host,
+            Self::InvalidAddress | Self::TooManyConnections | Self::Type => Blame::Guest,
+        }
+    }
 }
 
 impl From<redis::RedisError> for Error {
@@ -88,10 +99,17 @@ pub(super) enum Answer {
 pub struct Connection {
     connection: MultiplexedConnection,
     answers: Allowance,
+    trace: InstanceTrace,
 }
 
 impl Connection {
     pub(super) async fn open(origin: &Origin, address: &str) -> Result<Self, Error> {
+        let mut span = origin.trace.database("spin_outbound_redis.open_connection", "redis");
+        set_server(&mut span, address);
+        traced(span, Self::connect(origin, address)).await
+    }
+
+    async fn connect(origin: &Origin, address: &str) -> Result<Self, Error> {
         let url = Url::parse(address).map_err(|_| Error::InvalidAddress)?;
         let info = url.as_str().into_connection_info().map_err(|_| Error::InvalidAddress)?;
         let (stream, answers) = REDIS.connect(origin, &url).await.map_err(|error| match error {
@@ -107,44 +125,49 @@ impl Connection {
         let (connection, driver) = greeted.map_err(late)??;
         // Ends with the last handle.
         tokio::spawn(driver);
-        Ok(Self { connection, answers })
+        Ok(Self { connection, answers, trace: origin.trace.clone() })
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+    async fn ask<T: FromRedisValue>(&self, name: &'static str, command: &Cmd) -> Result<T, Error> {
+        self.ask_within(self.trace.database(name, "redis"), command).await
+    }
+
+    async fn ask_within<T: FromRedisValue>(&self, span: Span, command: &Cmd) -> Result<T, Error> {
         self.answers.renew();
-        Ok(command.query_async(&mut self.connection.clone()).await?)
+        let answer = command.query_async(&mut self.connection.clone()).await;
+        noted(span, answer.map_err(Error::from))
     }
 
     pub(super) async fn publish(&self, channel: &str, payload: &[u8]) -> Result<(), Error> {
-        self.ask::<Value>(cmd("PUBLISH").arg(channel).arg(payload)).await.map(drop)
+        self.ask::<Value>("PUBLISH", cmd("PUBLISH").arg(channel).arg(payload)).await.map(drop)
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.ask(cmd("GET").arg(key)).await
+        self.ask("GET", cmd("GET").arg(key)).await
     }
 
     pub(super) async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
-        self.ask(cmd("SET").arg(key).arg(value)).await
+        self.ask("SET", cmd("SET").arg(key).arg(value)).await
     }
 
     pub(super) async fn incr(&self, key: &str) -> Result<i64, Error> {
-        self.ask(cmd("INCRBY").arg(key).arg(1)).await
+        self.ask("INCRBY", cmd("INCRBY").arg(key).arg(1)).await
     }
 
     pub(super) async fn del(&self, keys: &[String]) -> Result<i64, Error> {
-        self.ask(cmd("DEL").arg(keys)).await
+        self.ask("DEL", cmd("DEL").arg(keys)).await
     }
 
     pub(super) async fn sadd(&self, key: &str, values: &[String]) -> Result<i64, Error> {
-        self.ask(cmd("SADD").arg(key).arg(values)).await
+        self.ask("SADD", cmd("SADD").arg(key).arg(values)).await
     }
 
     pub(super) async fn smembers(&self, key: &str) -> Result<Vec<String>, Error> {
-        self.ask(cmd("SMEMBERS").arg(key)).await
+        self.ask("SMEMBERS", cmd("SMEMBERS").arg(key)).await
     }
 
     pub(super) async fn srem(&self, key: &str, values: &[String]) -> Result<i64, Error> {
-        self.ask(cmd("SREM").arg(key).arg(values)).await
+        self.ask("SREM", cmd("SREM").arg(key).arg(values)).await
     }
 
     pub(super) async fn execute(
@@ -152,6 +175,8 @@ impl Connection {
         command: &str,
         parameters: Vec<Parameter>,
     ) -> Result<Vec<Answer>, Error> {
+        let mut span = self.trace.database("spin_outbound_redis.execute", "redis");
+        span.rename(|| command.to_owned());
         let mut command = cmd(command);
         for parameter in parameters {
             match parameter {
@@ -160,7 +185,7 @@ impl Connection {
             };
         }
         let mut answers = Vec::new();
-        flatten(self.ask(&command).await?, &mut answers)?;
+        flatten(self.ask_within(span, &command).await?, &mut answers)?;
         Ok(answers)
     }
 }

@@ -96,7 +96,7 @@ impl Protocol {
         let host = Host::parse(host).map_err(|_| ServerError::Address)?;
         let door = &origin.app.shared.egress;
         let connect = async {
-            let permit = door.permit(|| ()).await;
+            let permit = door.permit(self.name, || ()).await;
             let connected = door.connect(&host, port).await;
             let stream = connected.map_err(|error| gyre_telemetry::chain(&error))?;
             let stream: Box<dyn Stream> = if is_tls {

@@ -76,7 +76,7 @@ fn take(origin: &Origin, used: &Used) -> bool {
     let mut used = used.lock();
     let permit = match limit {
         Some(limit) if used.len() >= limit as usize => None,
-        _ => origin.app.shared.egress.permit_now(),
+        _ => origin.app.shared.egress.permit_now("wasi-sockets"),
     };
     let Some(permit) = permit else {
         origin.log(

@@ -9,9 +9,11 @@ mod spin3;
 use std::sync::Arc;
 
 use gyre_data::{DatabaseConnection, DatabaseError, QueryResult, Value};
+use gyre_telemetry::Blame;
 use tokio::sync::Mutex;
 use wasmtime::component::{Linker, Resource, ResourceTableError};
 
+use super::traced::{Blamed, InstanceTrace, noted};
 use crate::host::HostState;
 
 pub(crate) use spin3::add_async_to_linker;
@@ -25,19 +27,24 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 /// An open connection. Statements of one connection that are started at once run one after the other.
 #[derive(Clone)]
 #[allow(unreachable_pub, reason = "the generated code re-exports it")]
-pub struct Connection(Arc<Mutex<DatabaseConnection>>);
+pub struct Connection {
+    connection: Arc<Mutex<DatabaseConnection>>,
+    trace: InstanceTrace,
+}
 
 impl Connection {
     async fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<QueryResult, Error> {
-        Ok(self.0.lock().await.execute(statement, parameters).await?)
+        let span = self.trace.database("spin_sqlite.execute", "sqlite");
+        let result = self.connection.lock().await.execute(statement, parameters).await;
+        noted(span, result.map_err(Error::from))
     }
 
     async fn last_insert_rowid(&self) -> i64 {
-        self.0.lock().await.last_insert_rowid()
+        self.connection.lock().await.last_insert_rowid()
     }
 
     async fn changes(&self) -> u64 {
-        self.0.lock().await.changes()
+        self.connection.lock().await.changes()
     }
 }
 
@@ -50,6 +57,15 @@ enum Error {
     DatabaseFull,
     /// Anything else.
     Io(String),
+}
+
+impl Blamed for Error {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::AccessDenied => Blame::Guest,
+            Self::DatabaseFull | Self::Io(_) => Blame::Host,
+        }
+    }
 }
 
 impl From<DatabaseError> for Error {
@@ -68,6 +84,15 @@ impl HostState {
         label: &str,
         wrap: impl FnOnce(Connection) -> T,
     ) -> wasmtime::Result<Result<Resource<T>, Error>> {
+        let span = self.capabilities.trace().database("spin_sqlite.open", "sqlite");
+        Ok(noted(span, self.open_granted_database(label, wrap)?))
+    }
+
+    fn open_granted_database<T: Send + 'static>(
+        &mut self,
+        label: &str,
+        wrap: impl FnOnce(Connection) -> T,
+    ) -> wasmtime::Result<Result<Resource<T>, Error>> {
         let Some(database) = self.component.grants.databases.get(label) else {
             return Ok(Err(Error::AccessDenied));
         };
@@ -75,7 +100,9 @@ impl HostState {
         if self.capabilities.databases >= self.app.limits.database_connections {
             return too_many();
         }
-        match self.table.push(wrap(Connection(Arc::new(Mutex::new(database.connect()))))) {
+        let connection = Arc::new(Mutex::new(database.connect()));
+        let trace = self.capabilities.trace().clone();
+        match self.table.push(wrap(Connection { connection, trace })) {
             Ok(handle) => {
                 self.capabilities.databases += 1;
                 Ok(Ok(handle))

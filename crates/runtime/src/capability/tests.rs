@@ -129,7 +129,12 @@ impl Fixture {
             env: Vec::new(),
             mounts: Vec::new(),
         };
-        Origin { app: Arc::new(app), component: Arc::new(component), call: CallContext::default() }
+        Origin {
+            app: Arc::new(app),
+            component: Arc::new(component),
+            call: CallContext::default(),
+            trace: InstanceTrace::default(),
+        }
     }
 
     pub(super) fn host(&self) -> HostState {

@@ -81,6 +81,7 @@ pub(super) fn answer(
 ) -> Guest {
     let run = async move |store: &mut Store<HostState>| {
         let instance = pre.instantiate_async(&mut *store).await?;
+        store.data_mut().instantiated();
         let handle = instance.get_typed_func::<Parameters, ()>(&mut *store, &handle)?;
         let arguments = wasi02::arguments(store, request, scheme, call)?;
         handle.call_async(&mut *store, arguments).await

@@ -70,6 +70,7 @@ impl WagiPre {
         }));
         let run = async move |store: &mut Store<HostState>| {
             let command = pre.instantiate_async(&mut *store).await?;
+            store.data_mut().instantiated();
             command.wasi_cli_run().call_run(&mut *store).await
         };
         Box::pin(async move {

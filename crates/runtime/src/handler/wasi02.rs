@@ -30,6 +30,7 @@ pub(super) fn answer(
 ) -> Guest {
     let handle = async move |store: &mut Store<HostState>| {
         let proxy = pre.instantiate_async(&mut *store).await?;
+        store.data_mut().instantiated();
         let (request, out) = arguments(store, request, scheme, call)?;
         proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
     };

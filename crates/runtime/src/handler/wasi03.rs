@@ -126,6 +126,7 @@ async fn live(
     instance: Weak<Instance>,
 ) -> wasmtime::Result<()> {
     let service = pre.instantiate_async(&mut store).await?;
+    store.data_mut().instantiated();
     let handler = service.wasi_http_handler();
     let ended = store.run_concurrent(async |accessor| serve(accessor, handler, &instance).await);
     let ended = ended.await.flatten();

@@ -13,7 +13,7 @@ use gyre_telemetry::Clock;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Stop, TriggerError, Triggers};
-use crate::{App, event::Event, loaded::Loaded};
+use crate::{App, event::Event, loaded::Loaded, spans};
 
 /// How long a listener sleeps at most before it looks at the clock again, which may have been set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -75,7 +75,12 @@ async fn tick(app: &Arc<App>, component: &Arc<str>, cron: &Cron, clock: &Clock) 
             tokio::time::sleep(rest.min(LONGEST_SLEEP)).await;
         };
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-        tokio::spawn(app.handle("cron", component, Event::Cron(seconds)));
+        tokio::spawn(app.handle(
+            "cron",
+            component,
+            Event::Cron(seconds),
+            spans::of_event("spin_trigger_cron.handle_event"),
+        ));
     }
     app.says_of_trigger(&format!("cron trigger: no time is left at which to call {component}"));
 }

@@ -98,6 +98,11 @@ pub(crate) struct RouteHeaders {
 }
 
 impl RouteHeaders {
+    /// The route, as the spans of its requests name it.
+    pub(crate) fn route(&self) -> &str {
+        self.matched.to_str().unwrap_or_default()
+    }
+
     /// # Errors
     /// The route has a character that a header cannot have.
     pub(crate) fn new(route: &Route) -> Result<Self, InvalidHeaderValue> {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{
     Connection, Server, Stop, TriggerError, TriggerOptions, Triggers, backoff::Backoff, server,
 };
-use crate::{App, event::Event, loaded::Loaded};
+use crate::{App, event::Event, loaded::Loaded, spans};
 
 /// The largest packet that is read.
 const PACKET_BYTES: usize = 16 << 20;
@@ -220,8 +220,10 @@ impl Subscription {
             let _ = done.send((qos, id));
             return;
         }
+        let name = "spin_trigger_mqtt.handle_message";
+        let span = spans::of_message(name, "mqtt", &message.topic);
         let event = Event::Mqtt { topic: message.topic, payload: message.payload };
-        let handled = app.handle("mqtt", &self.component, event);
+        let handled = app.handle("mqtt", &self.component, event, span);
         tokio::spawn(async move {
             handled.await;
             // The connection may be another by now.

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use redis::{IntoConnectionInfo as _, RedisConnectionInfo, aio::PubSub};
 
 use super::{Server, Stop, TriggerError, TriggerOptions, Triggers, backoff::Backoff, server};
-use crate::{App, event::Event, loaded::Loaded};
+use crate::{App, event::Event, loaded::Loaded, spans};
 
 /// One server and the channels that are listened to, each with the components that are called.
 struct Subscription {
@@ -126,9 +126,12 @@ impl Subscription {
 
     /// Calls all components of a channel, at the same time. Nobody waits for them.
     fn dispatch(&self, app: &Arc<App>, channel: &str, payload: &Bytes) {
+        // One for the message, whoever is called for it; it ends with the last of them.
+        let span = spans::of_message("spin_trigger_redis.handle_message", "redis", channel);
         for component in self.channels.get(channel).into_iter().flatten() {
             if app.admits(component, payload.len()) {
-                tokio::spawn(app.handle("redis", component, Event::Redis(payload.clone())));
+                let event = Event::Redis(payload.clone());
+                tokio::spawn(app.handle("redis", component, event, span.clone()));
             }
         }
     }

@@ -26,6 +26,7 @@ use crate::{
     App,
     event::{Event, QueueAttribute, QueueMessage, QueueValue, Reply},
     loaded::Loaded,
+    spans,
 };
 
 /// The longest that SQS waits for messages.
@@ -303,7 +304,10 @@ impl Queue {
     }
 
     async fn deal_with(&self, app: &Arc<App>, received: Received, visibility: Duration) {
-        let handled = app.handle("sqs", &self.component, Event::Sqs(received.message));
+        let url = &self.trigger.queue_url;
+        let queue = url.rsplit('/').next().unwrap_or(url);
+        let span = spans::of_message("spin_trigger_sqs.handle_message", "aws_sqs", queue);
+        let handled = app.handle("sqs", &self.component, Event::Sqs(received.message), span);
         let keep_hidden = async {
             loop {
                 tokio::time::sleep(visibility / 2).await;

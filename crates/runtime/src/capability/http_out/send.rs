@@ -205,7 +205,7 @@ async fn connect(
 ) -> Result<Connection, Error> {
     let shared = &origin.app.shared;
     let opened = async {
-        let permit = shared.egress.permit(|| shared.connections.close_oldest()).await;
+        let permit = shared.egress.permit("http", || shared.connections.close_oldest()).await;
         let stream = match own {
             Some(own) => Door::connect_to_own(own.address).await,
             None => shared.egress.connect(&to.host, to.port).await,

@@ -7,6 +7,7 @@ use crate::{
     capability::{
         bindings::fermyon::spin2_0_0::key_value::{self as spin, Host, HostStore},
         key_value::Error,
+        traced::noted,
     },
     host::{HasHost, HostState},
 };
@@ -37,7 +38,7 @@ impl Host for HostState {}
 
 impl HostStore for HostState {
     fn open(&mut self, label: String) -> Answer<Resource<KeyValueStore>> {
-        answer(self.open_store(&label)?)
+        answer(self.open_store("spin_key_value.open", &label)?)
     }
 
     async fn get(
@@ -45,7 +46,8 @@ impl HostStore for HostState {
         store: Resource<KeyValueStore>,
         key: String,
     ) -> Answer<Option<Vec<u8>>> {
-        answer(self.store(&store)?.get(&key).await)
+        let span = self.store_span("spin_key_value.get");
+        answer(noted(span, self.store(&store)?.get(&key).await))
     }
 
     async fn set(
@@ -54,19 +56,23 @@ impl HostStore for HostState {
         key: String,
         value: Vec<u8>,
     ) -> Answer<()> {
-        answer(self.store(&store)?.set(&key, value).await)
+        let span = self.store_span("spin_key_value.set");
+        answer(noted(span, self.store(&store)?.set(&key, value).await))
     }
 
     async fn delete(&mut self, store: Resource<KeyValueStore>, key: String) -> Answer<()> {
-        answer(self.store(&store)?.delete(&key).await)
+        let span = self.store_span("spin_key_value.delete");
+        answer(noted(span, self.store(&store)?.delete(&key).await))
     }
 
     async fn exists(&mut self, store: Resource<KeyValueStore>, key: String) -> Answer<bool> {
-        answer(self.store(&store)?.exists(&key).await)
+        let span = self.store_span("spin_key_value.exists");
+        answer(noted(span, self.store(&store)?.exists(&key).await))
     }
 
     async fn get_keys(&mut self, store: Resource<KeyValueStore>) -> Answer<Vec<String>> {
-        answer(self.store(&store)?.keys().await)
+        let span = self.store_span("spin_key_value.get_keys");
+        answer(noted(span, self.store(&store)?.keys().await))
     }
 
     fn drop(&mut self, store: Resource<KeyValueStore>) -> wasmtime::Result<()> {

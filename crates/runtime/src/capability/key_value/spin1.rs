@@ -7,6 +7,7 @@ use crate::{
     capability::{
         bindings::data::fermyon::spin::key_value::{self as spin, Error as Failure, Host},
         key_value::Error,
+        traced::noted,
     },
     host::{HasHost, HostState},
 };
@@ -46,8 +47,10 @@ impl HostState {
 
 impl Host for HostState {
     fn open(&mut self, name: String) -> Answer<u32> {
+        let span = self.store_span("spin_key_value.open");
         let Some(store) = self.component.grants.stores.get(&name) else {
-            return Ok(Err(Failure::AccessDenied));
+            let denied = noted(span, Err(Error::AccessDenied));
+            return answer(denied);
         };
         match self.table.push(Numbered(store.clone())) {
             Ok(handle) => Ok(Ok(handle.rep())),
@@ -57,8 +60,9 @@ impl Host for HostState {
     }
 
     async fn get(&mut self, store: u32, key: String) -> Answer<Vec<u8>> {
+        let span = self.store_span("spin_key_value.get");
         let value = match self.numbered(store) {
-            Ok(store) => store.get(&key).await,
+            Ok(store) => noted(span, store.get(&key).await),
             Err(error) => return Ok(Err(error)),
         };
         match value {
@@ -69,29 +73,33 @@ impl Host for HostState {
     }
 
     async fn set(&mut self, store: u32, key: String, value: Vec<u8>) -> Answer<()> {
+        let span = self.store_span("spin_key_value.set");
         match self.numbered(store) {
-            Ok(store) => answer(store.set(&key, value).await),
+            Ok(store) => answer(noted(span, store.set(&key, value).await)),
             Err(error) => Ok(Err(error)),
         }
     }
 
     async fn delete(&mut self, store: u32, key: String) -> Answer<()> {
+        let span = self.store_span("spin_key_value.delete");
         match self.numbered(store) {
-            Ok(store) => answer(store.delete(&key).await),
+            Ok(store) => answer(noted(span, store.delete(&key).await)),
             Err(error) => Ok(Err(error)),
         }
     }
 
     async fn exists(&mut self, store: u32, key: String) -> Answer<bool> {
+        let span = self.store_span("spin_key_value.exists");
         match self.numbered(store) {
-            Ok(store) => answer(store.exists(&key).await),
+            Ok(store) => answer(noted(span, store.exists(&key).await)),
             Err(error) => Ok(Err(error)),
         }
     }
 
     async fn get_keys(&mut self, store: u32) -> Answer<Vec<String>> {
+        let span = self.store_span("spin_key_value.get_keys");
         match self.numbered(store) {
-            Ok(store) => answer(store.keys().await),
+            Ok(store) => answer(noted(span, store.keys().await)),
             Err(error) => Ok(Err(error)),
         }
     }

@@ -1,6 +1,7 @@
 //! `spin:key-value@3.0.0`: the functions of `fermyon:spin/key-value@2.0.0`, asynchronous.
 
 use gyre_data::KeyValueStore;
+use gyre_telemetry::Span;
 use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
             self as spin, Host, HostStore, HostStoreWithStore,
         },
         key_value::Error,
+        traced::noted,
     },
     host::{HasHost, HostState},
 };
@@ -47,13 +49,20 @@ impl HostStore for HostState {
 type Host3 = Accessor<HostState, HasHost>;
 
 /// The store itself, so that nothing of the instance is held while it is waited for.
-fn store(host: &Host3, handle: &Resource<KeyValueStore>) -> wasmtime::Result<KeyValueStore> {
-    host.with(|mut host| host.get().store(handle).cloned())
+fn store(
+    host: &Host3,
+    name: &'static str,
+    handle: &Resource<KeyValueStore>,
+) -> wasmtime::Result<(Span, KeyValueStore)> {
+    host.with(|mut host| {
+        let host = host.get();
+        Ok((host.store_span(name), host.store(handle)?.clone()))
+    })
 }
 
 impl HostStoreWithStore<HostState> for HasHost {
     async fn open(host: &Host3, label: String) -> Answer<Resource<KeyValueStore>> {
-        answer(host.with(|mut host| host.get().open_store(&label))?)
+        answer(host.with(|mut host| host.get().open_store("spin_key_value.open", &label))?)
     }
 
     async fn get(
@@ -61,7 +70,8 @@ impl HostStoreWithStore<HostState> for HasHost {
         handle: Resource<KeyValueStore>,
         key: String,
     ) -> Answer<Option<Vec<u8>>> {
-        answer(store(host, &handle)?.get(&key).await)
+        let (span, store) = store(host, "spin_key_value.get", &handle)?;
+        answer(noted(span, store.get(&key).await))
     }
 
     async fn set(
@@ -70,22 +80,26 @@ impl HostStoreWithStore<HostState> for HasHost {
         key: String,
         value: Vec<u8>,
     ) -> Answer<()> {
-        answer(store(host, &handle)?.set(&key, value).await)
+        let (span, store) = store(host, "spin_key_value.set", &handle)?;
+        answer(noted(span, store.set(&key, value).await))
     }
 
     async fn delete(host: &Host3, handle: Resource<KeyValueStore>, key: String) -> Answer<()> {
-        answer(store(host, &handle)?.delete(&key).await)
+        let (span, store) = store(host, "spin_key_value.delete", &handle)?;
+        answer(noted(span, store.delete(&key).await))
     }
 
     async fn exists(host: &Host3, handle: Resource<KeyValueStore>, key: String) -> Answer<bool> {
-        answer(store(host, &handle)?.exists(&key).await)
+        let (span, store) = store(host, "spin_key_value.exists", &handle)?;
+        answer(noted(span, store.exists(&key).await))
     }
 
     async fn get_keys(
         host: &Host3,
         handle: Resource<KeyValueStore>,
     ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), spin::Error>>)> {
-        let keys = store(host, &handle)?.keys().await;
+        let (span, store) = store(host, "spin_key_value.get_keys", &handle)?;
+        let keys = noted(span, store.keys().await);
         let (keys, outcome) = match keys {
             Ok(keys) => (keys, Ok(())),
             Err(error) => (Vec::new(), Err(Error::from(error).into())),

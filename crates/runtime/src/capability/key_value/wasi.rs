@@ -11,6 +11,7 @@ use crate::{
             store::{self, KeyResponse},
         },
         key_value::{Cas, Error},
+        traced::noted,
     },
     host::{HasHost, HostState},
 };
@@ -44,7 +45,7 @@ fn answer<T>(result: Result<T, impl Into<Error>>) -> Answer<T> {
 
 impl store::Host for HostState {
     fn open(&mut self, identifier: String) -> Answer<Resource<KeyValueStore>> {
-        answer(self.open_store(&identifier)?)
+        answer(self.open_store("wasi_key_value.open", &identifier)?)
     }
 }
 
@@ -54,7 +55,8 @@ impl store::HostBucket for HostState {
         bucket: Resource<KeyValueStore>,
         key: String,
     ) -> Answer<Option<Vec<u8>>> {
-        answer(self.store(&bucket)?.get(&key).await)
+        let span = self.store_span("wasi_key_value.get");
+        answer(noted(span, self.store(&bucket)?.get(&key).await))
     }
 
     async fn set(
@@ -63,15 +65,18 @@ impl store::HostBucket for HostState {
         key: String,
         value: Vec<u8>,
     ) -> Answer<()> {
-        answer(self.store(&bucket)?.set(&key, value).await)
+        let span = self.store_span("wasi_key_value.set");
+        answer(noted(span, self.store(&bucket)?.set(&key, value).await))
     }
 
     async fn delete(&mut self, bucket: Resource<KeyValueStore>, key: String) -> Answer<()> {
-        answer(self.store(&bucket)?.delete(&key).await)
+        let span = self.store_span("wasi_key_value.delete");
+        answer(noted(span, self.store(&bucket)?.delete(&key).await))
     }
 
     async fn exists(&mut self, bucket: Resource<KeyValueStore>, key: String) -> Answer<bool> {
-        answer(self.store(&bucket)?.exists(&key).await)
+        let span = self.store_span("wasi_key_value.exists");
+        answer(noted(span, self.store(&bucket)?.exists(&key).await))
     }
 
     async fn list_keys(
@@ -82,7 +87,8 @@ impl store::HostBucket for HostState {
         if cursor.is_some() {
             return Ok(Err(store::Error::Other("list_keys: cursor not supported".to_owned())));
         }
-        let keys = self.store(&bucket)?.keys().await;
+        let span = self.store_span("wasi_key_value.list_keys");
+        let keys = noted(span, self.store(&bucket)?.keys().await);
         answer(keys.map(|keys| KeyResponse { keys, cursor: None }))
     }
 
@@ -99,7 +105,8 @@ impl batch::Host for HostState {
         bucket: Resource<KeyValueStore>,
         keys: Vec<String>,
     ) -> Answer<Vec<Pair>> {
-        let mut pairs = self.store(&bucket)?.get_many(keys).await;
+        let span = self.store_span("spin_key_value.get_many");
+        let mut pairs = noted(span, self.store(&bucket)?.get_many(keys).await);
         if let Ok(pairs) = &mut pairs {
             pairs.retain(|(_, value)| value.is_some());
         }
@@ -111,7 +118,8 @@ impl batch::Host for HostState {
         bucket: Resource<KeyValueStore>,
         pairs: Vec<(String, Vec<u8>)>,
     ) -> Answer<()> {
-        answer(self.store(&bucket)?.set_many(pairs).await)
+        let span = self.store_span("spin_key_value.set_many");
+        answer(noted(span, self.store(&bucket)?.set_many(pairs).await))
     }
 
     async fn delete_many(
@@ -119,7 +127,8 @@ impl batch::Host for HostState {
         bucket: Resource<KeyValueStore>,
         keys: Vec<String>,
     ) -> Answer<()> {
-        answer(self.store(&bucket)?.delete_many(keys).await)
+        let span = self.store_span("spin_key_value.delete_many");
+        answer(noted(span, self.store(&bucket)?.delete_many(keys).await))
     }
 }
 
@@ -137,12 +146,14 @@ impl HostState {
 
 impl atomics::HostCas for HostState {
     fn new(&mut self, bucket: Resource<KeyValueStore>, key: String) -> Answer<Resource<Cas>> {
+        let _span = self.store_span("wasi_key_value_cas.new");
         let cas = Cas::new(self.store(&bucket)?.clone(), key);
         self.push_cas(cas)
     }
 
     async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
-        answer(self.table.get_mut(&cas)?.current().await)
+        let span = self.store_span("wasi_key_value_cas.current");
+        answer(noted(span, self.table.get_mut(&cas)?.current().await))
     }
 
     fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
@@ -158,13 +169,15 @@ impl atomics::Host for HostState {
         key: String,
         delta: i64,
     ) -> Answer<i64> {
-        answer(self.store(&bucket)?.increment(&key, delta).await)
+        let span = self.store_span("spin_key_value.increment");
+        answer(noted(span, self.store(&bucket)?.increment(&key, delta).await))
     }
 
     async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> Answer<(), CasError> {
         let mut cas = self.table.delete(cas)?;
         let failed = |error: Error| Ok(Err(CasError::StoreError(error.into())));
-        match cas.swap(value).await {
+        let span = self.store_span("spin_key_value.swap");
+        match noted(span, cas.swap(value).await) {
             Ok(true) => Ok(Ok(())),
             Ok(false) => {
                 // The guest goes on with one that has seen the value which is there now.

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use gyre_telemetry::TraceContext;
 use http::{Request, Response};
 use tokio::time::{Sleep, sleep};
 use wasmtime::Store;
@@ -253,7 +254,9 @@ impl Instance {
         users.served += 1;
         users.slots.push(slot.clone());
         users.inbox.push((slot.clone(), request));
-        users.together.get_or_insert_with(|| Arc::new(CallState::new())).allow_one_more();
+        // Whose call it is that asks the host for something is not known from now on.
+        let together = || Arc::new(CallState::traced(TraceContext::unknown()));
+        users.together.get_or_insert_with(together).allow_one_more();
         if users.is_driven {
             wake(&mut users.driver);
         } else {
