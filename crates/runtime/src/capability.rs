@@ -32,6 +32,7 @@ use wasmtime::component::Linker;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::WasiHttpHooks;
 
+pub(crate) use bindings::http as spin_http;
 pub(crate) use egress::{Door, TlsPeer, handshake};
 pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};

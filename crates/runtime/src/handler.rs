@@ -4,6 +4,7 @@
 //! polled, charged and ended is the same for all: see `run`.
 
 mod snapshots;
+mod spin;
 mod wagi;
 mod wasi02;
 mod wasi03;
@@ -24,6 +25,7 @@ use self::wasi03::Reusable;
 use crate::{
     app::App,
     call::CallState,
+    capability::spin_http::SpinHttpPre,
     host::{CallContext, HostState},
     loaded::LoadedComponent,
     reuse::ReuseConfig,
@@ -37,6 +39,8 @@ pub(crate) enum Handler {
     Wasi02(ProxyPre<HostState>),
     /// That of a release candidate of 0.2: a fresh instance for each request.
     Snapshot(snapshots::SnapshotPre),
+    /// `fermyon:spin/inbound-http`: a fresh instance for each request.
+    Spin(SpinHttpPre<HostState>),
     /// `wasi:http/handler` 0.3: an instance answers many.
     Wasi03(Box<Reusable>),
     /// That of a program: a fresh instance for each request.
@@ -67,12 +71,13 @@ pub(crate) enum HandlerError {
 }
 
 /// The handlers that a component may export, as people are told.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "wasi:http/incoming-handler@0.2.x",
     snapshots::NAMES[0],
     snapshots::NAMES[1],
     "wasi:http/handler@0.3.0-rc-2026-03-15",
     "wasi:http/handler@0.3.x",
+    spin::NAME,
 ];
 
 impl Handler {
@@ -111,6 +116,9 @@ impl Handler {
             let pre = snapshots::SnapshotPre::new(pre.clone(), handler).map_err(shape)?;
             return Ok(Self::Snapshot(pre));
         }
+        if handler == spin::NAME {
+            return spin::pre(pre).map(Self::Spin).map_err(shape);
+        }
         if is_wasi03(handler) {
             let reusable = Reusable::new(pre.clone(), reuse, budget).map_err(shape)?;
             return Ok(Self::Wasi03(Box::new(reusable)));
@@ -122,7 +130,9 @@ impl Handler {
     pub(crate) fn execution(&self) -> Execution {
         match self {
             Self::Wagi(_) => Execution::Wagi,
-            Self::Wasi02(_) | Self::Snapshot(_) | Self::Wasi03(_) => Execution::Wasm,
+            Self::Wasi02(_) | Self::Snapshot(_) | Self::Spin(_) | Self::Wasi03(_) => {
+                Execution::Wasm
+            }
         }
     }
 
@@ -131,6 +141,7 @@ impl Handler {
         match self {
             Self::Wasi02(pre) => pre.instance_pre(),
             Self::Snapshot(pre) => pre.instance_pre(),
+            Self::Spin(pre) => pre.instance_pre(),
             Self::Wasi03(reusable) => reusable.instance_pre(),
             Self::Wagi(pre) => pre.instance_pre(),
         }
@@ -154,6 +165,7 @@ impl Handler {
             Self::Snapshot(pre) => {
                 snapshots::answer(pre.clone(), fresh(), request, scheme, state.clone())
             }
+            Self::Spin(pre) => spin::answer(pre.clone(), fresh(), request, state.clone()),
             Self::Wasi03(reusable) => {
                 reusable.answer(app, component, call, request, &scheme, state)
             }
@@ -167,6 +179,7 @@ fn is_handler(name: &str) -> bool {
     let patch = name.strip_prefix("wasi:http/incoming-handler@0.2.");
     patch.is_some_and(|patch| !patch.contains('-'))
         || snapshots::snapshot(name).is_some()
+        || name == spin::NAME
         || is_wasi03(name)
 }
 

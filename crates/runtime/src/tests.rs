@@ -5,6 +5,7 @@ mod lifecycle;
 mod limits;
 mod requests;
 mod snapshots;
+mod spin1;
 mod sql;
 mod streaming;
 mod wagi;

@@ -1,6 +1,7 @@
 //! The host's side of the interfaces in `wit/`, generated from them.
 
 pub(crate) mod data;
+pub(crate) mod http;
 pub(crate) mod messaging;
 pub(crate) mod otel;
 

@@ -1,4 +1,4 @@
-//! Outgoing HTTP: `wasi:http/outgoing-handler`, to the world, to the app itself and to its other components.
+//! Outgoing HTTP, of `wasi:http` and of Spin 1: to the world, to the app itself and to its other components.
 //!
 //! A request is checked against `allowed_outbound_hosts`, then goes one of three ways: to another component of
 //! the app in this process, to our own listener, or through the egress door. Connections are kept and used again
@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod pool;
 mod send;
+mod spin1;
 
 use std::sync::{Arc, OnceLock};
 
@@ -51,8 +52,9 @@ const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 type Request = Resource<HostOutgoingRequest>;
 type FutureResponse = Resource<HostFutureIncomingResponse>;
 
-/// Links `wasi:http/outgoing-handler`.
+/// Links `wasi:http/outgoing-handler` and Spin 1's own interface.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    spin1::add_to_linker(linker)?;
     linker.instance(OUTGOING_HANDLER)?.func_wrap(
         "handle",
         |mut store: StoreContextMut<'_, HostState>,
