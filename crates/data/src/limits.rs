@@ -44,6 +44,8 @@ pub struct DatabaseLimits {
     /// Whether the guest is held to the pragmas, functions and statements that are safe beside neighbours. On
     /// unless the limits are those of a developer's own machine, where Spin allows all but attaching files.
     pub is_confined: bool,
+    /// Whether statements may attach other files of this machine. Never where the guest is confined.
+    pub may_attach_files: bool,
 }
 
 impl From<&Limits> for DatabaseLimits {
@@ -55,6 +57,7 @@ impl From<&Limits> for DatabaseLimits {
             value_bytes: limits.database_value_bytes,
             result_bytes: limits.query_result_bytes,
             is_confined: limits.database_bytes.is_some() || limits.statement_time.is_some(),
+            may_attach_files: false,
         }
     }
 }

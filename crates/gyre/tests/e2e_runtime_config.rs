@@ -81,6 +81,30 @@ fn a_database_is_on_a_libsql_server() {
 }
 
 #[test]
+fn payloads_have_the_limit_that_the_file_says() {
+    let mosquitto = Service::mosquitto();
+    let address = format!("mqtt://{}", mosquitto.address());
+    let hosts = format!("allowed_outbound_hosts = [{address:?}]");
+    let (app, file) = app("messaging", &hosts, "[outbound_mqtt]\nmax_payload_size_bytes = 3\n");
+    let up = Gyre::new().up(app.path(), &["--runtime-config-file", &file]);
+    let _ = up.site().get(&format!("/mqtt2?address={address}")).expect(500);
+    let text = "payload size 12 exceeds the maximum allowed size of 3 bytes";
+    gyre_testkit::until("the limit is told", || up.program.output().contains(text).then_some(()));
+}
+
+#[test]
+fn files_are_attached_where_the_file_lets_them() {
+    let config = "[sqlite_database.default]\ntype = \"spin\"\nallow_attach_file = true\n\
+        [sqlite_database.other]\ntype = \"spin\"\n";
+    let (app, file) = app("sqlite", "sqlite_databases = [\"default\", \"other\"]", config);
+    let up = Gyre::new().up(app.path(), &["--runtime-config-file", &file]);
+    let attach = format!("ATTACH '{}' AS x", app.path().join("x.db").display());
+    let _ = up.site().post("/", attach.clone()).expect(200);
+    let refused = up.site().post("/?database=other", attach).expect(500).text();
+    assert!(refused.contains("not authorized"), "{refused}");
+}
+
+#[test]
 fn what_is_wrong_or_not_there_ends_the_start() {
     let gyre = Gyre::new();
     for (config, says) in [

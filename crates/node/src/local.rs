@@ -9,7 +9,8 @@ use std::{
 };
 
 use gyre_data::{
-    Database, DatabaseError, Databases, KeyValueError, KeyValueStore, KeyValueStores, Location,
+    Database, DatabaseError, DatabaseLimits, Databases, KeyValueError, KeyValueStore,
+    KeyValueStores, Location,
 };
 use gyre_edge::{BindError, Bound, Edge, EdgeConfig, EdgeHandle, Routes, RoutingTable};
 use gyre_model::{Application, Limits};
@@ -56,6 +57,8 @@ pub struct LocalConfig {
     pub databases: BTreeMap<String, DatabaseKind>,
     /// Networks that its guests must not reach.
     pub blocked_networks: Vec<IpNet>,
+    /// How its guests reach the world.
+    pub outbound: gyre_runtime::OutboundConfig,
     /// What runs language models for its components.
     pub llm: gyre_runtime::LlmBackend,
     /// Whether they may reach no private, loopback, link-local or otherwise special address.
@@ -232,10 +235,13 @@ impl LocalNode {
         let default = databases.open(&location("sqlite_db.db"), (&config.limits).into());
         let mut all = BTreeMap::from([(DEFAULT.to_owned(), default)]);
         for (label, kind) in config.databases {
-            let limits = (&config.limits).into();
+            let limits: DatabaseLimits = (&config.limits).into();
             let database = match kind {
-                DatabaseKind::Memory => Ok(databases.open(&Location::Memory, limits)),
-                DatabaseKind::File(path) => Ok(databases.open(&Location::File(path), limits)),
+                DatabaseKind::Local { path, allow_attach_file } => {
+                    let location = path.map_or(Location::Memory, Location::File);
+                    let may_attach_files = allow_attach_file;
+                    Ok(databases.open(&location, DatabaseLimits { may_attach_files, ..limits }))
+                }
                 DatabaseKind::Libsql { url, token } => Database::libsql(&url, token, limits),
             };
             let failed = |source| LocalError::Database { label: label.clone(), source };
@@ -261,6 +267,7 @@ impl LocalNode {
             variables: Arc::new(config.variables),
             data,
             blocked_networks: config.blocked_networks,
+            outbound: config.outbound,
             llm: config.llm,
             block_private_networks: config.block_private_networks,
             env: config.env,

@@ -10,7 +10,10 @@ use std::{
 };
 
 use gyre_model::Secret;
-use gyre_runtime::{LlmBackend, LlmProtocol, VariablesProvider, Vault};
+use gyre_runtime::{
+    ClientTls, ClientTlsError, ClientTlsSettings, ConnectionLimits, LlmBackend, LlmProtocol,
+    OutboundConfig, VariablesProvider, Vault,
+};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -42,6 +45,9 @@ pub enum RuntimeFileError {
         /// Why not.
         reason: String,
     },
+    /// A `[[client_tls]]` cannot be used.
+    #[error("invalid client_tls")]
+    Tls(#[from] ClientTlsError),
     /// A setting of Spin that is not there yet.
     #[error("{0} is not supported by this version of Gyre")]
     Unsupported(String),
@@ -60,7 +66,7 @@ pub struct RuntimeFile {
     key_value_store: BTreeMap<String, Store>,
     sqlite_database: BTreeMap<String, Database>,
     llm_compute: Option<Models>,
-    client_tls: Vec<toml::Table>,
+    client_tls: Vec<Tls>,
     outbound_networking: Networking,
     outbound_http: Option<Http>,
     outbound_redis: Connections,
@@ -112,6 +118,18 @@ enum Database {
     },
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tls {
+    component_ids: Vec<String>,
+    hosts: Vec<String>,
+    ca_use_platform_roots: Option<bool>,
+    ca_use_webpki_roots: Option<bool>,
+    ca_roots_file: Option<PathBuf>,
+    client_cert_file: Option<PathBuf>,
+    client_private_key_file: Option<PathBuf>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Networking {
@@ -123,7 +141,7 @@ struct Networking {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Http {
-    connection_pooling: Option<bool>,
+    connection_pooling: bool,
     max_connections: Option<u32>,
     max_concurrent_requests: Option<u32>,
 }
@@ -206,10 +224,13 @@ pub enum StoreKind {
 /// Where a database is.
 #[derive(Debug, Clone)]
 pub enum DatabaseKind {
-    /// In memory, each connection's own.
-    Memory,
-    /// In a file.
-    File(PathBuf),
+    /// In this process.
+    Local {
+        /// Its file; without one it is in memory, each connection's own.
+        path: Option<PathBuf>,
+        /// Whether statements may attach other files.
+        allow_attach_file: bool,
+    },
     /// On a libSQL server.
     Libsql {
         /// Its URL.
@@ -242,6 +263,10 @@ pub struct RuntimeOptions {
     pub llm: LlmBackend,
     /// Connections that the application may have at once.
     pub connections: Option<u32>,
+    /// How its guests reach the world.
+    pub outbound: OutboundConfig,
+    /// What is read otherwise than it may be meant, for lines that say so.
+    pub warnings: Vec<String>,
     /// What was configured, for the line that says so.
     pub summary: Vec<String>,
 }
@@ -283,8 +308,9 @@ impl RuntimeFile {
         folder: &Path,
         environment: &BTreeMap<String, String>,
     ) -> Result<RuntimeOptions, RuntimeFileError> {
-        self.check_support()?;
         let summary = self.summary();
+        let mut warnings = Vec::new();
+        let outbound = self.outbound(folder, &mut warnings)?;
         let (blocked_networks, block_private_networks) = self.outbound_networking.blocked()?;
         let llm = self.llm_compute.as_ref().map(Models::backend).transpose()?.unwrap_or_default();
         let mut providers = Vec::new();
@@ -305,12 +331,10 @@ impl RuntimeFile {
         let mut databases = BTreeMap::new();
         for (label, database) in self.sqlite_database {
             let kind = match database {
-                Database::Spin { allow_attach_file: true, .. } => {
-                    return Err(RuntimeFileError::Unsupported("allow_attach_file".to_owned()));
-                }
-                Database::Spin { path: None, .. } => DatabaseKind::Memory,
                 // Relative to the working folder, unlike a store's.
-                Database::Spin { path: Some(path), .. } => DatabaseKind::File(path),
+                Database::Spin { path, allow_attach_file } => {
+                    DatabaseKind::Local { path, allow_attach_file }
+                }
                 Database::Libsql { url, token } => DatabaseKind::Libsql { url, token: token.0 },
             };
             databases.insert(label, kind);
@@ -326,47 +350,72 @@ impl RuntimeFile {
             block_private_networks,
             llm,
             connections: self.outbound_networking.max_total_connections,
+            outbound,
+            warnings,
             summary,
         })
     }
 
-    /// Refuses what would otherwise be ignored.
-    fn check_support(&self) -> Result<(), RuntimeFileError> {
+    /// How guests reach the world. Blocks: certificates are read.
+    fn outbound(
+        &self,
+        folder: &Path,
+        warnings: &mut Vec<String>,
+    ) -> Result<OutboundConfig, RuntimeFileError> {
         let http = self.outbound_http.as_ref();
-        if http.is_some_and(|it| it.max_connections.and(it.max_concurrent_requests).is_some()) {
-            return Err(RuntimeFileError::Value {
-                key: "outbound_http".to_owned(),
-                reason: "max_concurrent_requests is the old name of max_connections: give one"
-                    .to_owned(),
-            });
+        let max_http = match http.map(|it| (it.max_connections, it.max_concurrent_requests)) {
+            Some((Some(_), Some(_))) => {
+                return Err(RuntimeFileError::Value {
+                    key: "outbound_http".to_owned(),
+                    reason: "max_concurrent_requests is the old name of max_connections: give one"
+                        .to_owned(),
+                });
+            }
+            Some((None, Some(old))) => {
+                let text = "outbound_http.max_concurrent_requests is deprecated: use \
+                    max_connections (which is one less for the same effect: 0 is none)";
+                warnings.push(text.to_owned());
+                // As it was counted: 0 let one through.
+                Some(old.saturating_add(1))
+            }
+            Some((max, None)) => max,
+            None => None,
+        };
+        let connections = ConnectionLimits {
+            http: max_http,
+            redis: self.outbound_redis.max_connections,
+            postgres: self.outbound_pg.max_connections,
+            mysql: self.outbound_mysql.max_connections,
+            mqtt: self.outbound_mqtt.max_connections,
+            sockets: self.outbound_networking.max_socket_connections,
+        };
+        if let Some(total) = self.outbound_networking.max_total_connections {
+            for (name, limit) in [
+                ("outbound_http.max_connections", connections.http),
+                ("outbound_redis.max_connections", connections.redis),
+                ("outbound_pg.max_connections", connections.postgres),
+                ("outbound_mysql.max_connections", connections.mysql),
+                ("outbound_mqtt.max_connections", connections.mqtt),
+                ("outbound_networking.max_socket_connections", connections.sockets),
+            ] {
+                if let Some(limit) = limit.filter(|limit| *limit > total) {
+                    warnings.push(format!(
+                        "{name} ({limit}) exceeds max_total_connections ({total}), which counts"
+                    ));
+                }
+            }
         }
-        let settings = [
-            ("client_tls", !self.client_tls.is_empty()),
-            (
-                "outbound_networking.max_socket_connections",
-                self.outbound_networking.max_socket_connections.is_some(),
-            ),
-            (
-                "outbound_http.connection_pooling = false",
-                http.is_some_and(|it| it.connection_pooling == Some(false)),
-            ),
-            (
-                "outbound_http.max_connections",
-                http.is_some_and(|it| it.max_connections.or(it.max_concurrent_requests).is_some()),
-            ),
-            ("outbound_redis.max_connections", self.outbound_redis.max_connections.is_some()),
-            ("outbound_pg.max_connections", self.outbound_pg.max_connections.is_some()),
-            ("outbound_mysql.max_connections", self.outbound_mysql.max_connections.is_some()),
-            ("outbound_mqtt.max_connections", self.outbound_mqtt.max_connections.is_some()),
-            (
-                "outbound_mqtt.max_payload_size_bytes",
-                self.outbound_mqtt.max_payload_size_bytes.is_some(),
-            ),
-        ];
-        match settings.iter().find(|(_, is_set)| *is_set) {
-            Some((key, _)) => Err(RuntimeFileError::Unsupported((*key).to_owned())),
-            None => Ok(()),
+        let mut client_tls = Vec::new();
+        for tls in &self.client_tls {
+            client_tls.push(tls.resolve(folder)?);
         }
+        Ok(OutboundConfig {
+            connections,
+            mqtt_payload_bytes: self.outbound_mqtt.max_payload_size_bytes,
+            // A table that does not say so turns it off, as in Spin.
+            is_http_pooled: http.is_none_or(|it| it.connection_pooling),
+            client_tls,
+        })
     }
 
     fn summary(&self) -> Vec<String> {
@@ -391,6 +440,33 @@ impl RuntimeFile {
             .max_total_connections
             .map(|max| format!("[outbound_networking: max_total_connections={max}]"));
         stores.chain(databases).chain(connections).collect()
+    }
+}
+
+impl Tls {
+    fn resolve(&self, folder: &Path) -> Result<ClientTls, RuntimeFileError> {
+        let read = |path: &PathBuf| {
+            let path = folder.join(path);
+            fs_err::read(&path).map_err(|error| RuntimeFileError::Read(path, error))
+        };
+        let certificate = match (&self.client_cert_file, &self.client_private_key_file) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+            _ => {
+                return Err(RuntimeFileError::Value {
+                    key: "client_tls".to_owned(),
+                    reason: "client_cert_file and client_private_key_file go together".to_owned(),
+                });
+            }
+        };
+        Ok(ClientTls::new(ClientTlsSettings {
+            components: self.component_ids.clone(),
+            hosts: self.hosts.clone(),
+            platform_roots: self.ca_use_platform_roots,
+            webpki_roots: self.ca_use_webpki_roots,
+            roots: self.ca_roots_file.as_ref().map(read).transpose()?,
+            certificate,
+        })?)
     }
 }
 
@@ -482,7 +558,7 @@ mod tests {
             matches!(&options.stores["c"], StoreKind::Redis(it) if it.expose() == "redis://u:geheim@h")
         );
         assert!(
-            matches!(&options.databases["d"], DatabaseKind::File(it) if it == Path::new("d.db"))
+            matches!(&options.databases["d"], DatabaseKind::Local { path: Some(it), .. } if it == Path::new("d.db"))
         );
         assert!(
             matches!(&options.databases["e"], DatabaseKind::Libsql { token, .. } if token.expose() == "geheim")
@@ -541,6 +617,10 @@ mod tests {
             "[[variables_provider]]\ntype = 'vault'\nurl = 'nothing'\ntoken = ''\nmount = ''\n",
             "[outbound_networking]\nblock_networks = ['public']\n",
             "[outbound_http]\nmax_connections = 1\nmax_concurrent_requests = 1\n",
+            "[outbound_http]\nmax_connections = -1\n",
+            "[[client_tls]]\nhosts = ['a']\n",
+            "[[client_tls]]\ncomponent_ids = []\nhosts = ['a']\n",
+            "[[client_tls]]\ncomponent_ids = ['a']\nhosts = ['a:1']\n",
             "key_value_store = 3\n",
             "[llm_compute]\ntype = 'remote_http'\nurl = 'ftp://a'\nauth_token = ''\n",
             "[llm_compute]\ntype = 'remote_http'\nurl = 'http://a'\nauth_token = ''\napi_type = 'x'\n",
@@ -552,15 +632,66 @@ mod tests {
     #[test]
     fn what_is_not_there_yet_is_refused_rather_than_ignored() {
         for text in [
-            "[[client_tls]]\nhosts = ['a']\n",
-            "[outbound_pg]\nmax_connections = 1\n",
-            "[outbound_http]\nconnection_pooling = false\n",
+            "[[variables_provider]]\ntype = 'azure_key_vault'\nvault_url = 'http://a'\n",
             "[key_value_store.a]\ntype = 'aws_dynamo'\nregion = 'r'\ntable = 't'\n",
         ] {
             let error = resolve(text).unwrap_err();
             assert!(matches!(error, RuntimeFileError::Unsupported(_)), "{text}: {error:?}");
         }
-        resolve("[outbound_http]\n").unwrap();
+    }
+
+    #[test]
+    fn connections_are_limited_by_kind() {
+        let options = resolve(
+            "[outbound_networking]\nmax_socket_connections = 1\nmax_total_connections = 4\n\
+             [outbound_http]\nmax_connections = 0\nconnection_pooling = true\n\
+             [outbound_redis]\nmax_connections = 2\n[outbound_pg]\nmax_connections = 3\n\
+             [outbound_mysql]\nmax_connections = 4\n\
+             [outbound_mqtt]\nmax_connections = 5\nmax_payload_size_bytes = 6\n",
+        )
+        .unwrap();
+        let expected = ConnectionLimits {
+            http: Some(0),
+            redis: Some(2),
+            postgres: Some(3),
+            mysql: Some(4),
+            mqtt: Some(5),
+            sockets: Some(1),
+        };
+        assert_eq!(options.outbound.connections, expected);
+        assert_eq!((options.connections, options.outbound.mqtt_payload_bytes), (Some(4), Some(6)));
+        assert!(options.outbound.is_http_pooled);
+        let [warning] = &options.warnings[..] else { panic!("{:?}", options.warnings) };
+        assert!(warning.starts_with("outbound_mqtt.max_connections (5)"), "{warning}");
+    }
+
+    #[test]
+    fn connections_of_http_are_not_kept_where_a_table_does_not_say_so() {
+        let pooled = |text: &str| resolve(text).unwrap().outbound.is_http_pooled;
+        assert!(pooled(""));
+        assert!(!pooled("[outbound_http]\n"));
+        assert!(!pooled("[outbound_http]\nconnection_pooling = false\n"));
+        let old = resolve("[outbound_http]\nmax_concurrent_requests = 0\n").unwrap();
+        assert_eq!(old.outbound.connections.http, Some(1));
+        assert_eq!(old.warnings.len(), 1);
+    }
+
+    #[test]
+    fn files_of_tls_are_beside_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = "[[client_tls]]\ncomponent_ids = ['a']\nhosts = ['h']\n";
+        let resolve = |text: &str| {
+            let text = format!("{table}{text}");
+            parse(&text).unwrap().resolve(dir.path(), &BTreeMap::new())
+        };
+        assert_eq!(resolve("").unwrap().outbound.client_tls.len(), 1);
+        let text = "ca_roots_file = 'roots.pem'\n";
+        assert!(
+            matches!(resolve(text), Err(RuntimeFileError::Read(path, _)) if path == dir.path().join("roots.pem"))
+        );
+        fs_err::write(dir.path().join("roots.pem"), "nothing").unwrap();
+        assert!(matches!(resolve(text), Err(RuntimeFileError::Tls(_))));
+        assert!(matches!(resolve("client_cert_file = 'x'\n"), Err(RuntimeFileError::Value { .. })));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::WasiHttpHooks;
 
 pub(crate) use bindings::http as spin_http;
+pub use egress::{ClientTls, ClientTlsError, ClientTlsSettings};
 pub(crate) use egress::{Door, TlsPeer, handshake};
 pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};
@@ -55,6 +56,10 @@ pub(crate) struct AppShared {
     egress: egress::Door,
     /// Its idle connections.
     connections: Arc<http_out::Pool>,
+    /// How TLS is spoken with some hosts.
+    client_tls: Vec<ClientTls>,
+    /// The longest payload of an MQTT message, in bytes.
+    mqtt_payload_bytes: Option<u64>,
     /// Its connections to PostgreSQL.
     postgres: postgres::Pools,
     /// Its language models.
@@ -70,8 +75,11 @@ impl AppShared {
     pub(crate) fn new(spec: &AppSpec) -> Self {
         Self {
             egress: egress::Door::new(spec.block_private_networks, spec.limits.outbound_per_app)
-                .blocking(spec.blocked_networks.clone()),
-            connections: Arc::default(),
+                .blocking(spec.blocked_networks.clone())
+                .limiting(spec.outbound.connections),
+            connections: Arc::new(http_out::Pool::new(spec.outbound.is_http_pooled)),
+            client_tls: spec.outbound.client_tls.clone(),
+            mqtt_payload_bytes: spec.outbound.mqtt_payload_bytes,
             postgres: postgres::Pools::default(),
             models: llm::Models::new(spec.llm.clone()),
         }

@@ -25,6 +25,7 @@ mod host;
 mod idle;
 mod limiter;
 mod loaded;
+mod outbound;
 mod reuse;
 mod run;
 mod spans;
@@ -44,6 +45,9 @@ pub use capability::{
 pub use compile::{CompileError, CompileEvent, Compiler, compile_child_main};
 pub use engine::{Runtime, RuntimeConfig, RuntimeError};
 pub use loaded::{LoadError, ProbeError};
+pub use outbound::{
+    ClientTls, ClientTlsError, ClientTlsSettings, ConnectionLimits, OutboundConfig,
+};
 pub use reuse::{Range, RangeError, ReuseConfig};
 pub use spec::{AppSource, AppSpec, SelfOrigin};
 pub use trigger::{SqsAccess, TriggerError, TriggerOptions, Triggers};

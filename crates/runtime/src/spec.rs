@@ -6,7 +6,7 @@ use gyre_model::{Application, BoxError, Digest, Limits, LogSink, NullLog};
 use ipnet::IpNet;
 
 use crate::{
-    ReuseConfig,
+    OutboundConfig, ReuseConfig,
     capability::{DataGrants, LlmBackend, Variables},
 };
 
@@ -55,6 +55,8 @@ pub struct AppSpec {
     pub block_private_networks: bool,
     /// Networks that guests must not reach either.
     pub blocked_networks: Vec<IpNet>,
+    /// How they reach what they may.
+    pub outbound: OutboundConfig,
     /// What runs language models for its components.
     pub llm: LlmBackend,
 }
@@ -77,6 +79,7 @@ impl AppSpec {
             reuse: ReuseConfig::default(),
             block_private_networks: false,
             blocked_networks: Vec::new(),
+            outbound: OutboundConfig::default(),
             llm: LlmBackend::None,
         }
     }

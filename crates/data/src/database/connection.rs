@@ -106,9 +106,9 @@ impl Connection {
             STEPS,
             Some(move || looker.look(&looked_at.lock().unwrap_or_else(PoisonError::into_inner))),
         )?;
-        let (judge, is_confined) = (guard.clone(), limits.is_confined);
+        let judge = guard.clone();
         sql.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
-            authorize(&context, is_confined, &judge)
+            authorize(&context, &limits, &judge)
         }))?;
         Ok(Self { sql, guard, watch, limits, has_written: false, log, _open_file: open_file })
     }

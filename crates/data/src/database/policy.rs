@@ -1,6 +1,6 @@
 //! What a guest's statements may do. SQLite asks when it prepares one.
 //!
-//! Files are never attached, as in Spin. A confined guest is held, besides, to pragmas that read, and to what cannot
+//! Files are not attached, as in Spin, unless the operator said so. A confined guest is held, besides, to pragmas that read, and to what cannot
 //! take memory or files outside of its database.
 
 use std::sync::{Arc, atomic::Ordering};
@@ -8,6 +8,7 @@ use std::sync::{Arc, atomic::Ordering};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use super::guard::Guard;
+use crate::DatabaseLimits;
 
 /// Pragmas that a confined guest may use without a value, or with one that only says what to show.
 const READ: [&str; 22] = [
@@ -63,16 +64,18 @@ const FUNCTIONS: [&str; 4] = ["load_extension", "fts3_tokenizer", "readfile", "w
 /// The word on one action of a statement.
 pub(super) fn authorize(
     context: &AuthContext<'_>,
-    is_confined: bool,
+    limits: &DatabaseLimits,
     guard: &Arc<Guard>,
 ) -> Authorization {
+    let is_confined = limits.is_confined;
     let dirty = || guard.is_dirty.store(true, Ordering::Relaxed);
     match context.action {
         AuthAction::Attach { filename } => {
             dirty();
             // The empty name and `:memory:` make a database that goes with the connection. A confined one would
             // escape its size limit by it. `VACUUM` attaches one, too.
-            allow_if(!is_confined && (filename.is_empty() || filename == ":memory:"))
+            let is_own = filename.is_empty() || filename == ":memory:";
+            allow_if(!is_confined && (is_own || limits.may_attach_files))
         }
         AuthAction::Detach { .. } => allow_if(!is_confined),
         AuthAction::Function { function_name } => {

@@ -503,6 +503,26 @@ async fn closing_leaves_one_file_that_holds_everything() {
     assert_eq!(rows(&mut fixture.connect(), "SELECT n FROM t").await, int(1));
 }
 
+#[tokio::test]
+async fn files_are_attached_where_the_operator_lets_them() {
+    let mut fixture = Fixture::with((&Limits::unlimited()).into());
+    let other = fixture.dir.path().join("other.db");
+    let attach = format!("ATTACH '{}' AS other", other.display());
+    let refused = error(&mut fixture.connect(), &attach).await;
+    assert!(refused.to_string().contains("not authorized"), "{refused}");
+    assert!(!other.exists());
+    fixture.limits.may_attach_files = true;
+    let mut connection = fixture.connect();
+    rows(&mut connection, &attach).await;
+    rows(&mut connection, "CREATE TABLE other.t (n)").await;
+    assert!(other.exists());
+    // Who is confined may not, whatever else is said.
+    let mut limits: DatabaseLimits = (&Limits::server()).into();
+    limits.may_attach_files = true;
+    let confined = Fixture::with(limits);
+    error(&mut confined.connect(), &attach).await;
+}
+
 /// What every engine promises of statements on one connection.
 async fn keeps_the_contract(database: &Database) {
     let mut connection = database.connect();

@@ -143,6 +143,7 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
             stores: configured.stores.clone(),
             databases: configured.databases.clone(),
             blocked_networks: configured.blocked_networks.clone(),
+            outbound: configured.outbound.clone(),
             llm: configured.llm.clone(),
             block_private_networks: configured.block_private_networks,
             seed: seed.clone(),
@@ -271,6 +272,9 @@ fn runtime_config(args: &UpArgs, environment: &BTreeMap<String, String>) -> Resu
     let Some(path) = &args.runtime_config_file else { return Ok(RuntimeOptions::default()) };
     let options = RuntimeOptions::read(path, environment)
         .with_context(|| format!("cannot use the runtime config {path:?}"))?;
+    for warning in &options.warnings {
+        printer::note(format_args!("Warning: {warning}"));
+    }
     if !options.summary.is_empty() {
         let summary = options.summary.join(", ");
         printer::note(format_args!("Using runtime config {summary} from {path:?}"));

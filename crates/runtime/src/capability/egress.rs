@@ -3,6 +3,7 @@
 //! No other part of the runtime looks up a name or opens a connection for a guest. What is checked is the very
 //! address that is then connected to, at each attempt, so that no answer of a name server can change in between.
 
+mod client_tls;
 mod networks;
 mod tls;
 
@@ -25,7 +26,10 @@ use tokio::{
 };
 use url::Host;
 
+pub use client_tls::{ClientTls, ClientTlsError, ClientTlsSettings};
 pub(crate) use tls::{TlsPeer, handshake, secure, trusting};
+
+use crate::ConnectionLimits;
 
 /// How long an address may take before the next one is tried beside it.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -50,13 +54,47 @@ pub(crate) enum ConnectError {
     Connect(#[source] io::Error),
 }
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Http,
+    Redis,
+    Postgres,
+    Mysql,
+    Mqtt,
+    Socket,
+}
+
+impl Purpose {
+    /// As metrics name it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Redis => "redis",
+            Self::Postgres => "pg",
+            Self::Mysql => "mysql",
+            Self::Mqtt => "mqtt",
+            Self::Socket => "wasi-sockets",
+        }
+    }
+}
+
+/// The right to connections of one kind, where they have a limit of their own.
+type Places = Option<Arc<Semaphore>>;
+
+fn places(limit: Option<u32>) -> Places {
+    limit.map(|limit| Arc::new(Semaphore::new(limit as usize)))
+}
+
 /// An app's door.
 pub(crate) struct Door {
     block_private_networks: bool,
     blocked: Vec<IpNet>,
-    connections: Option<Arc<Semaphore>>,
+    connections: Places,
     /// How many they may be.
     limit: usize,
+    /// In the order of [`Purpose`].
+    kinds: [Places; 6],
     /// How many wait for the right to a connection.
     waiting: AtomicUsize,
     lookups: Semaphore,
@@ -78,14 +116,15 @@ type Lookup = dyn Fn(&str) -> Vec<IpAddr> + Send + Sync;
 
 /// The right to have a connection, while it is kept.
 #[derive(Debug)]
-pub(crate) struct Permit(
-    #[allow(dead_code, reason = "kept, not read")] Option<OwnedSemaphorePermit>,
-);
+pub(crate) struct Permit {
+    of_kind: Option<OwnedSemaphorePermit>,
+    of_all: Option<OwnedSemaphorePermit>,
+}
 
 impl Permit {
     /// Whether there is a limit that it counts for.
     pub(crate) fn is_counted(&self) -> bool {
-        self.0.is_some()
+        self.of_kind.is_some() || self.of_all.is_some()
     }
 }
 
@@ -111,8 +150,9 @@ impl Door {
         Self {
             block_private_networks,
             blocked: Vec::new(),
-            connections: connections.map(|limit| Arc::new(Semaphore::new(limit as usize))),
+            connections: places(connections),
             limit: connections.unwrap_or_default() as usize,
+            kinds: Default::default(),
             waiting: AtomicUsize::new(0),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             resolver: Resolver::System,
@@ -125,46 +165,66 @@ impl Door {
         self
     }
 
+    /// The same, with limits for each kind of connection.
+    pub(crate) fn limiting(mut self, limits: ConnectionLimits) -> Self {
+        let ConnectionLimits { http, redis, postgres, mysql, mqtt, sockets } = limits;
+        self.kinds = [http, redis, postgres, mysql, mqtt, sockets].map(places);
+        self
+    }
+
+    fn places_of(&self, purpose: Purpose) -> &Places {
+        &self.kinds[purpose as usize]
+    }
+
     /// The right to one connection, now or not at all.
-    pub(crate) fn permit_now(&self, kind: &'static str) -> Option<Permit> {
-        let permit = self.try_permit();
+    pub(crate) fn permit_now(&self, purpose: Purpose) -> Option<Permit> {
+        let permit = self.try_permit(purpose);
         match &permit {
-            Some(_) => self.measure(kind, None),
-            None => metrics::permit_rejected(kind),
+            Some(_) => self.measure(purpose, None),
+            None => metrics::permit_rejected(purpose.name()),
         }
         permit
     }
 
-    fn try_permit(&self) -> Option<Permit> {
-        match &self.connections {
-            None => Some(Permit(None)),
-            Some(limit) => limit.clone().try_acquire_owned().ok().map(|it| Permit(Some(it))),
-        }
+    fn try_permit(&self, purpose: Purpose) -> Option<Permit> {
+        let take = |places: &Places| match places {
+            None => Some(None),
+            Some(places) => places.clone().try_acquire_owned().ok().map(Some),
+        };
+        Some(Permit { of_kind: take(self.places_of(purpose))?, of_all: take(&self.connections)? })
     }
 
-    fn measure(&self, kind: &'static str, waited: Option<Duration>) {
+    fn measure(&self, purpose: Purpose, waited: Option<Duration>) {
         let share = |limit: &Arc<Semaphore>| {
             let free = limit.available_permits().min(self.limit);
             (self.limit > 0).then(|| (self.limit - free) as f64 / self.limit as f64)
         };
-        metrics::permit(kind, waited, self.connections.as_ref().and_then(share));
+        metrics::permit(purpose.name(), waited, self.connections.as_ref().and_then(share));
     }
 
     /// The right to one connection, once there is one. `make_room` is called when there is none: it may close
     /// a connection that is idle. One that becomes idle later is to be closed by whoever sees
     /// [`Self::is_wanted`].
-    pub(crate) async fn permit(&self, kind: &'static str, make_room: impl FnOnce()) -> Permit {
-        if let Some(permit) = self.try_permit() {
-            self.measure(kind, None);
+    pub(crate) async fn permit(&self, purpose: Purpose, make_room: impl FnOnce()) -> Permit {
+        if let Some(permit) = self.try_permit(purpose) {
+            self.measure(purpose, None);
             return permit;
         }
-        let Some(limit) = self.connections.clone() else { return Permit(None) };
         let _waiting = Waiting::new(&self.waiting);
         let begin = Instant::now();
         make_room();
-        let permit = limit.acquire_owned().await.expect("the semaphore is never closed");
-        self.measure(kind, Some(begin.elapsed()));
-        Permit(Some(permit))
+        let take = async |places: &Places| match places {
+            None => None,
+            Some(places) => {
+                let place = places.clone().acquire_owned().await;
+                Some(place.expect("the semaphore is never closed"))
+            }
+        };
+        // In this order, so that nobody has a place among all while waiting for one of a kind.
+        let of_kind = take(self.places_of(purpose)).await;
+        let permit = Permit { of_kind, of_all: take(&self.connections).await };
+        self.measure(purpose, Some(begin.elapsed()));
+        permit
     }
 
     /// Whether somebody waits for the right to a connection.
@@ -404,10 +464,31 @@ mod tests {
     #[tokio::test]
     async fn permits_are_as_many_as_the_limit() {
         let door = Door::new(false, Some(2));
-        let first = door.permit_now("test").unwrap();
-        let _second = door.permit("test", || ()).await;
-        assert!(door.permit_now("test").is_none());
+        let first = door.permit_now(Purpose::Http).unwrap();
+        let _second = door.permit(Purpose::Redis, || ()).await;
+        assert!(door.permit_now(Purpose::Http).is_none());
         drop(first);
-        assert!(door.permit_now("test").is_some());
+        assert!(door.permit_now(Purpose::Http).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_kind_has_a_limit_of_its_own_within_that_of_all() {
+        let limits = ConnectionLimits { mqtt: Some(1), sockets: Some(0), ..Default::default() };
+        let door = Door::new(false, Some(2)).limiting(limits);
+        assert!(door.permit_now(Purpose::Socket).is_none());
+        let mqtt = door.permit_now(Purpose::Mqtt).unwrap();
+        assert!(door.permit_now(Purpose::Mqtt).is_none());
+        let http = door.permit_now(Purpose::Http).unwrap();
+        assert!(door.permit_now(Purpose::Http).is_none());
+        drop(mqtt);
+        let _http = door.permit_now(Purpose::Http).unwrap();
+        // What there is no room for among all does not use up the kind's own.
+        assert!(door.permit_now(Purpose::Mqtt).is_none());
+        let mut waiting = std::pin::pin!(door.permit(Purpose::Mqtt, || ()));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert!(door.is_wanted());
+        drop(http);
+        assert!(waiting.await.is_counted());
+        assert!(!door.is_wanted());
     }
 }

@@ -20,6 +20,7 @@ use wasmtime::component::{Resource, ResourceTableError};
 
 use super::{
     Origin,
+    egress::Purpose,
     server::{CONNECT_TIME, Protocol, ServerError, ServerStream},
     traced::{Blamed, InstanceTrace, traced},
 };
@@ -27,6 +28,7 @@ use crate::host::HostState;
 
 const MQTT: Protocol = Protocol {
     name: "mqtt",
+    purpose: Purpose::Mqtt,
     plain: &["mqtt", "tcp"],
     encrypted: &["mqtts", "ssl"],
     ports: (1883, 8883),
@@ -85,6 +87,8 @@ struct Session {
     stream: ServerStream,
     buffer: BytesMut,
     last_id: u16,
+    /// The longest payload, in bytes.
+    payload_bytes: Option<u64>,
 }
 
 impl Connection {
@@ -103,7 +107,12 @@ impl Connection {
             }
             ServerError::Connect(text) => Error::ConnectionFailed(text),
         })?;
-        let mut session = Session { stream, buffer: BytesMut::new(), last_id: 0 };
+        let mut session = Session {
+            stream,
+            buffer: BytesMut::new(),
+            last_id: 0,
+            payload_bytes: origin.app.shared.mqtt_payload_bytes,
+        };
         let greeted = tokio::time::timeout(CONNECT_TIME, session.greet(&url, settings)).await;
         let late = |_| Err(format!("no answer within {CONNECT_TIME:?}"));
         greeted.unwrap_or_else(late).map_err(Error::ConnectionFailed)?;
@@ -141,6 +150,12 @@ impl Connection {
                 return Err(Error::Other(format!("a topic is at most {TOPIC_BYTES} bytes long")));
             }
             let mut session = self.session.lock().await;
+            let size = payload.len();
+            if let Some(limit) = session.payload_bytes.filter(|&limit| size as u64 > limit) {
+                return Err(Error::Other(format!(
+                    "payload size {size} exceeds the maximum allowed size of {limit} bytes"
+                )));
+            }
             session.publish(topic, payload, qos).await.map_err(Error::Other)
         })
         .await

@@ -150,7 +150,7 @@ impl Connection {
         let address = Address::admit(origin, address).map_err(failed)?;
         let door = origin.app.shared.door();
         let opened = tokio::time::timeout(sql::CONNECT_TIMEOUT, async {
-            let permit = door.permit("mysql", || ()).await;
+            let permit = door.permit(egress::Purpose::Mysql, || ()).await;
             Ok(Lease { connection: Some(address.connect(door).await?), _permit: permit })
         });
         let opened = opened.await.unwrap_or_else(|_| Err(sql::no_answer(sql::CONNECT_TIMEOUT)));

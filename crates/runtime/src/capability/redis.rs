@@ -17,6 +17,7 @@ use wasmtime::component::{Linker, Resource, ResourceTableError};
 
 use super::{
     Origin,
+    egress::Purpose,
     server::{Allowance, CONNECT_TIME, Protocol, ServerError},
     traced::{Blamed, InstanceTrace, noted, set_server, traced},
 };
@@ -24,6 +25,7 @@ use crate::host::HostState;
 
 const REDIS: Protocol = Protocol {
     name: "redis",
+    purpose: Purpose::Redis,
     plain: &["redis", "valkey"],
     encrypted: &["rediss", "valkeys"],
     ports: (6379, 6379),

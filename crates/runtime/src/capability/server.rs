@@ -17,11 +17,12 @@ use url::{Host, Url};
 
 use super::{
     Origin,
-    egress::{Permit, TlsPeer, handshake},
+    egress::{Permit, Purpose, TlsPeer, handshake},
 };
 
 /// How long a connection, with its greeting, may take.
-pub(super) const CONNECT_TIME: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIME: Duration =
+    if cfg!(test) { Duration::from_millis(1500) } else { Duration::from_secs(10) };
 
 /// The most that a server may answer at once: as much as Spin takes.
 pub(super) const RESULT_BYTES: u64 = 128 << 20;
@@ -71,6 +72,7 @@ pub(super) fn too_large() -> String {
 pub(super) struct Protocol {
     /// As `allowed_outbound_hosts` names it.
     pub(super) name: &'static str,
+    pub(super) purpose: Purpose,
     pub(super) plain: &'static [&'static str],
     pub(super) encrypted: &'static [&'static str],
     pub(super) ports: (u16, u16),
@@ -96,7 +98,7 @@ impl Protocol {
         let host = Host::parse(host).map_err(|_| ServerError::Address)?;
         let door = &origin.app.shared.egress;
         let connect = async {
-            let permit = door.permit(self.name, || ()).await;
+            let permit = door.permit(self.purpose, || ()).await;
             let connected = door.connect(&host, port).await;
             let stream = connected.map_err(|error| gyre_telemetry::chain(&error))?;
             let stream: Box<dyn Stream> = if is_tls {

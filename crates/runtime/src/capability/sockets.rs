@@ -9,7 +9,10 @@ use std::{
 
 use wasmtime_wasi::{WasiCtxBuilder, sockets::SocketAddrUse};
 
-use super::{Origin, egress::Permit};
+use super::{
+    Origin,
+    egress::{Permit, Purpose},
+};
 
 /// The permits of an instance's sockets. When one is closed is not known here, so they are kept for as long as
 /// the instance lives.
@@ -76,7 +79,7 @@ fn take(origin: &Origin, used: &Used) -> bool {
     let mut used = used.lock();
     let permit = match limit {
         Some(limit) if used.len() >= limit as usize => None,
-        _ => origin.app.shared.egress.permit_now("wasi-sockets"),
+        _ => origin.app.shared.egress.permit_now(Purpose::Socket),
     };
     let Some(permit) = permit else {
         origin.log(

@@ -5,6 +5,7 @@ mod grants;
 mod http;
 mod http_hostile;
 mod linking;
+mod outbound;
 mod sockets;
 mod tls;
 

@@ -20,6 +20,8 @@ use crate::spec::SelfOrigin;
 pub(crate) enum TlsPeer<'a> {
     /// A host of the world, which must prove that it is the one named.
     Host(&'a Host<String>),
+    /// The same, as the operator wants it.
+    Configured(&'a Host<String>, &'a Arc<ClientConfig>),
     /// A listener of this process. Its certificate need not be for the address by which it is reached here: that
     /// the listener is ours is known without it.
     Own(&'a SelfOrigin),
@@ -37,6 +39,7 @@ pub(crate) async fn handshake(
     static OWN: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
     let (config, name) = match peer {
         TlsPeer::Host(host) => (WORLD.get_or_try_init(world).await?, server_name(host)?),
+        TlsPeer::Configured(host, config) => (config, server_name(host)?),
         TlsPeer::Own(own) => {
             let name = match &own.host {
                 // Without its port, if it has one.
@@ -112,7 +115,7 @@ fn server_name(host: &Host<String>) -> io::Result<ServerName<'static>> {
     })
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
@@ -137,7 +140,7 @@ fn trusting_ourselves() -> io::Result<Arc<ClientConfig>> {
     Ok(with_protocols(builder.with_no_client_auth()))
 }
 
-fn with_protocols(mut config: ClientConfig) -> Arc<ClientConfig> {
+pub(super) fn with_protocols(mut config: ClientConfig) -> Arc<ClientConfig> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Arc::new(config)
 }

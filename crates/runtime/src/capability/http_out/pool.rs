@@ -30,13 +30,16 @@ pub(super) struct Destination {
     pub(super) is_own: bool,
     pub(super) host: Host<String>,
     pub(super) port: u16,
+    /// Which of the app's settings of TLS is for it: who shows a certificate shares a connection with nobody who does
+    /// not.
+    pub(super) client_tls: Option<usize>,
 }
 
 type Key = (ThreadId, Destination);
 
 /// The idle connections of one app.
-#[derive(Default)]
 pub(crate) struct Pool {
+    is_enabled: bool,
     inner: Mutex<Inner>,
 }
 
@@ -54,6 +57,11 @@ struct Idle {
 }
 
 impl Pool {
+    /// One that keeps connections, or one that never does.
+    pub(crate) fn new(is_enabled: bool) -> Self {
+        Self { is_enabled, inner: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +97,7 @@ impl Pool {
 
     /// Keeps a connection for later.
     pub(super) fn put(self: &Arc<Self>, to: Destination, connection: Connection) {
-        if connection.is_closed() {
+        if !self.is_enabled || connection.is_closed() {
             return;
         }
         let mut inner = self.lock();

@@ -104,6 +104,7 @@ fn direct(
                 std::net::IpAddr::V6(address) => Host::Ipv6(address),
             },
             port: own.address.port(),
+            client_tls: None,
         };
         return Ok((Way::Network(to, Some(own)), request));
     }
@@ -125,7 +126,10 @@ fn direct(
     let host_header = if port == usual_port { name } else { format!("{name}:{port}") };
     let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
     *request.uri_mut() = with_authority(uri, scheme, &host_header)?;
-    Ok((Way::Network(Destination { is_tls, is_own: false, host, port }, None), request))
+    let mut client_tls = origin.app.shared.client_tls.iter();
+    let client_tls = client_tls.position(|it| is_tls && it.is_for(&origin.component.id, &host));
+    let to = Destination { is_tls, is_own: false, host, port, client_tls };
+    Ok((Way::Network(to, None), request))
 }
 
 /// The URI with another scheme and authority.
@@ -205,7 +209,8 @@ async fn connect(
 ) -> Result<Connection, Error> {
     let shared = &origin.app.shared;
     let opened = async {
-        let permit = shared.egress.permit("http", || shared.connections.close_oldest()).await;
+        let permit =
+            shared.egress.permit(egress::Purpose::Http, || shared.connections.close_oldest()).await;
         let stream = match own {
             Some(own) => Door::connect_to_own(own.address).await,
             None => shared.egress.connect(&to.host, to.port).await,
@@ -223,9 +228,10 @@ async fn connect(
             let connection = Connection::start(stream, false, permit).await;
             return connection.map_err(|error| from_hyper(&error));
         }
-        let peer = match own {
-            Some(own) => TlsPeer::Own(own),
-            None => TlsPeer::Host(&to.host),
+        let peer = match (own, to.client_tls) {
+            (Some(own), _) => TlsPeer::Own(own),
+            (None, Some(index)) => TlsPeer::Configured(&to.host, shared.client_tls[index].config()),
+            (None, None) => TlsPeer::Host(&to.host),
         };
         let (stream, is_http2) =
             egress::handshake(stream, peer).await.map_err(|error| from_tls(&error))?;

@@ -58,6 +58,19 @@ async fn servers_that_misbehave_cost_one_call() {
     failed(&["*://127.0.0.1:*"], &address).await;
 }
 
+#[tokio::test]
+async fn connections_beyond_their_limit_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("mysql://a@{}/b", listener.local_addr().unwrap());
+    let mut fixture = Fixture::with_hosts(&["*://127.0.0.1:*"]);
+    fixture.spec.outbound.connections.mysql = Some(0);
+    let opened = Connection::open(&fixture.origin(), &address).await.map(drop);
+    let text = sql::no_answer(sql::CONNECT_TIMEOUT);
+    assert!(matches!(&opened, Err(v3::Error::ConnectionFailed(it)) if *it == text), "{opened:?}");
+    let nobody = tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await;
+    nobody.unwrap_err();
+}
+
 const TYPES: &str = "CREATE TABLE t (i1 TINYINT, u1 TINYINT UNSIGNED, i2 SMALLINT, u2 SMALLINT UNSIGNED, \
     i3 MEDIUMINT, i4 INT, u4 INT UNSIGNED, i8 BIGINT, u8 BIGINT UNSIGNED, f FLOAT, d DOUBLE, \
     v VARCHAR(9), c CHAR(9), t TEXT, b BLOB, vb VARBINARY(9), n INT)";

@@ -114,7 +114,7 @@ impl Pools {
             let place = pool.places.clone().acquire_owned().await;
             let place = place.expect("the semaphore is never closed");
             let door = origin.app.shared.door();
-            let permit = door.permit("pg", || self.close_oldest()).await;
+            let permit = door.permit(egress::Purpose::Postgres, || self.close_oldest()).await;
             let roots = match &pool.key.roots {
                 Some(pem) => Some(egress::trusting(pem).await.map_err(|it| it.to_string())?),
                 None => None,

@@ -39,6 +39,22 @@ async fn refused(hosts: &[&str], address: &str) -> String {
 }
 
 #[tokio::test]
+async fn connections_beyond_their_limit_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("postgres://a@{}/b", listener.local_addr().unwrap());
+    let mut fixture = everywhere();
+    fixture.spec.outbound.connections.postgres = Some(0);
+    let text = crate::capability::sql::no_answer(crate::capability::sql::CONNECT_TIMEOUT);
+    match open(&fixture, &address).await {
+        Err(v4::Error::ConnectionFailed(it)) => assert_eq!(it, text),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("connected"),
+    }
+    let nobody = tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await;
+    nobody.unwrap_err();
+}
+
+#[tokio::test]
 async fn addresses_that_are_not_allowed() {
     let port = gyre_testkit::services::free_address().port();
     let url = format!("postgres://a:b@127.0.0.1:{port}/c");
