@@ -67,8 +67,8 @@ pub struct App {
     /// What it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Where the default channel answers, with a trailing `/`.
-    pub url: String,
+    /// Where the default channel answers, with a trailing `/`; null if what it serves has no HTTP trigger.
+    pub url: Option<String>,
     /// The repository its revisions are pushed to.
     pub repository: String,
     /// When it was made.
@@ -156,8 +156,11 @@ pub struct Release {
     pub missing_variables: Vec<String>,
     /// What it serves.
     pub revision: RevisionRef,
-    /// Where it answers once it is active, with a trailing `/`.
-    pub url: String,
+    /// Where it answers once it is active, with a trailing `/`; null if it has no HTTP trigger.
+    pub url: Option<String>,
+    /// What calls it: `http`, `redis`, …
+    #[serde(default)]
+    pub triggers: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
     /// When it began to serve.

@@ -240,17 +240,23 @@ impl Control {
                 revision: route.revision,
                 digest: route.digest,
                 version: route.version.clone(),
-                url: self.config.host_url(&route.hosts[0]),
+                url: route.hosts.first().map(|host| self.config.host_url(host)),
+                triggers: route.triggers.clone(),
                 created: route.activated,
                 activated: Some(route.activated),
             });
             (channel, active)
         });
+        let channels: Vec<_> = channels.collect();
+        let default = channels.iter().find(|(channel, _)| channel.name == DEFAULT_CHANNEL);
+        let has_no_url = default
+            .and_then(|(_, active)| active.as_ref())
+            .is_some_and(|active: &ReleaseView| active.url.is_none());
         AppView {
-            channels: channels.collect(),
+            channels,
             latest_version,
             host: self.config.app_host(&app.host_label),
-            url: self.config.app_url(&app.host_label),
+            url: (!has_no_url).then(|| self.config.app_url(&app.host_label)),
             repository: Self::repository_of(&app).to_owned(),
             app,
         }

@@ -81,7 +81,7 @@ pub enum GuestDataError {
 /// One line of the routing table: what a channel serves. Holds no secret, so it may be kept on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteEntry {
-    /// The hosts that lead here: lower case, without port.
+    /// The hosts that lead here: lower case, without port. None if the application has no HTTP trigger.
     pub hosts: Vec<String>,
     /// The release. A new one is made for whatever changes, so equal ids mean equal behaviour.
     pub release: ReleaseId,
@@ -105,6 +105,8 @@ pub struct RouteEntry {
     pub version: String,
     /// What came with the revision.
     pub settings: Settings,
+    /// The types of the application's triggers, each once.
+    pub triggers: Vec<String>,
     /// The key-value stores that are linked to the app, by label. Each label that the application names is there.
     pub stores: BTreeMap<String, StoreAddress>,
     /// The databases, likewise.
@@ -113,6 +115,26 @@ pub struct RouteEntry {
     pub variables_version: u64,
     /// When it began to serve; while it is being prepared, when it was made.
     pub activated: Timestamp,
+}
+
+impl RouteEntry {
+    /// Whether something else than HTTP requests is to call the application.
+    pub fn has_events(&self) -> bool {
+        self.triggers.iter().any(|kind| kind != HTTP_TRIGGER)
+    }
+
+    /// Whether it does in this channel: events are taken for an app once, in its default channel.
+    pub fn takes_events(&self) -> bool {
+        self.channel_name == crate::DEFAULT_CHANNEL && self.has_events()
+    }
+}
+
+/// The type of the triggers that have a URL.
+pub(crate) const HTTP_TRIGGER: &str = "http";
+
+/// Whether an application with triggers of these types has a URL.
+pub(crate) fn has_url(triggers: &[String]) -> bool {
+    triggers.iter().any(|kind| kind == HTTP_TRIGGER)
 }
 
 /// All that it takes to run a release. [`crate::Releases::spec`] yields it at any time.

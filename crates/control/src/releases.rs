@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use gyre_model::{ReleaseId, Secret};
-use gyre_store::{App, Channel, Db, Keyring, Link, Release, Revision, Route, StoreKind};
+use gyre_store::{App, Channel, Db, Keyring, Link, Release, Revision, StoreKind};
 
-use crate::{ControlConfig, Error, ReleaseSpec, Result, RouteEntry, StoreAddress, names};
+use crate::{
+    ControlConfig, Error, ReleaseSpec, Result, RouteEntry, StoreAddress, names, ports::has_url,
+};
 
 /// Reads releases. Cheap to clone, and needs nothing of the node: so the node may hold one.
 #[derive(Clone)]
@@ -65,9 +67,8 @@ impl Releases {
         let mut entries = Vec::new();
         for route in self.db.routes().await? {
             let (stores, databases) = addresses(self.db.links(route.app).await?);
-            let Route { host_label, channel_name, .. } = &route;
             entries.push(RouteEntry {
-                hosts: vec![self.config.app_host(&names::channel_label(channel_name, host_label)?)],
+                hosts: self.hosts(&route.triggers, &route.channel_name, &route.host_label)?,
                 release: route.release,
                 number: route.release_number,
                 app: route.app,
@@ -79,6 +80,7 @@ impl Releases {
                 digest: route.digest,
                 version: route.version,
                 settings: route.settings,
+                triggers: route.triggers,
                 stores,
                 databases,
                 variables_version: route.variables_version,
@@ -86,6 +88,14 @@ impl Releases {
             });
         }
         Ok(entries)
+    }
+
+    /// The hosts of a channel that serves an application with triggers of these types.
+    fn hosts(&self, triggers: &[String], channel: &str, host_label: &str) -> Result<Vec<String>> {
+        if !has_url(triggers) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![self.config.app_host(&names::channel_label(channel, host_label)?)])
     }
 
     fn route_of(
@@ -97,9 +107,8 @@ impl Releases {
         stores: BTreeMap<String, StoreAddress>,
         databases: BTreeMap<String, StoreAddress>,
     ) -> Result<RouteEntry> {
-        let label = names::channel_label(&channel.name, &app.host_label)?;
         Ok(RouteEntry {
-            hosts: vec![self.config.app_host(&label)],
+            hosts: self.hosts(&revision.triggers, &channel.name, &app.host_label)?,
             release: release.id,
             number: release.number,
             app: app.id,
@@ -111,6 +120,7 @@ impl Releases {
             digest: revision.digest,
             version: revision.version,
             settings: revision.settings,
+            triggers: revision.triggers,
             stores,
             databases,
             variables_version: release.variables_version,

@@ -104,6 +104,7 @@ impl Control {
             digest,
             version,
             manifest,
+            triggers: trigger_types(&contents.locked),
             settings: contents.settings,
             created: now,
         };
@@ -320,6 +321,17 @@ impl Control {
         }
         self.db.revision_by_version(app.id, text.to_owned()).await?.ok_or_else(missing)
     }
+}
+
+/// The types of an application's triggers, each once, in the order of their first ones.
+fn trigger_types(locked: &LockedApp) -> Vec<String> {
+    let mut types = Vec::new();
+    for trigger in &locked.triggers {
+        if !types.contains(&trigger.trigger_type) {
+            types.push(trigger.trigger_type.clone());
+        }
+    }
+    types
 }
 
 /// The stores and databases that an application names.

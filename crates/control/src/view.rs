@@ -4,7 +4,7 @@ use gyre_model::{Digest, ReleaseId, RevisionId};
 use gyre_store::{App, Channel, Release, ReleaseState, Revision};
 use jiff::Timestamp;
 
-use crate::{Control, Error, Result, names};
+use crate::{Control, Error, Result, names, ports::has_url};
 
 /// An app and what its default channel does.
 #[derive(Debug, Clone)]
@@ -17,8 +17,8 @@ pub struct AppView {
     pub latest_version: Option<String>,
     /// The host of its default channel, without port.
     pub host: String,
-    /// The address of its default channel, with a trailing `/`.
-    pub url: String,
+    /// The address of its default channel, with a trailing `/`. None if what that serves has no HTTP trigger.
+    pub url: Option<String>,
     /// The repository that its revisions are pushed to.
     pub repository: String,
 }
@@ -52,8 +52,10 @@ pub struct ReleaseView {
     pub digest: Digest,
     /// The revision's label.
     pub version: String,
-    /// Where it answers once it is active, with a trailing `/`.
-    pub url: String,
+    /// Where it answers once it is active, with a trailing `/`. None if the application has no HTTP trigger.
+    pub url: Option<String>,
+    /// The types of the application's triggers.
+    pub triggers: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
     /// When it began to serve.
@@ -87,6 +89,12 @@ impl Control {
             }
             _ => Vec::new(),
         };
+        let url = if has_url(&revision.triggers) {
+            let label = names::channel_label(&channel.name, &app.host_label)?;
+            Some(self.config.app_url(&label))
+        } else {
+            None
+        };
         Ok(ReleaseView {
             id: release.id,
             number: release.number,
@@ -96,7 +104,8 @@ impl Control {
             revision: revision.id,
             digest: revision.digest,
             version: revision.version,
-            url: self.config.app_url(&names::channel_label(&channel.name, &app.host_label)?),
+            url,
+            triggers: revision.triggers,
             channel: channel.name,
             created: release.created,
             activated: release.activated,

@@ -53,6 +53,10 @@ pub struct Limits {
     pub outbound_connect_time: Duration,
     /// How deep service chaining may go.
     pub chaining_depth: u32,
+    /// Triggers besides HTTP that an app may have. Each may have a connection of its own.
+    pub event_triggers: Option<usize>,
+    /// The largest message that a trigger takes. A larger one ends the connection that it came by.
+    pub event_bytes: usize,
     /// A key of a key-value store.
     pub key_bytes: Option<usize>,
     /// A value of a key-value store.
@@ -98,6 +102,8 @@ impl Limits {
             outbound_per_app: None,
             outbound_connect_time: Duration::from_secs(600),
             chaining_depth: 64,
+            event_triggers: None,
+            event_bytes: (16 * MIB) as usize,
             key_bytes: None,
             value_bytes: None,
             key_value_store_bytes: None,
@@ -134,6 +140,8 @@ impl Limits {
             outbound_per_app: Some(256),
             outbound_connect_time: Duration::from_secs(5),
             chaining_depth: 8,
+            event_triggers: Some(20),
+            event_bytes: MIB as usize,
             key_bytes: Some(KIB as usize),
             value_bytes: Some((4 * MIB) as usize),
             key_value_store_bytes: Some(1024 * MIB),

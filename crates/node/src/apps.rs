@@ -10,11 +10,12 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use gyre_control::{ActivationError, Activator, ReleaseSpec, Releases, RouteEntry, RoutePublisher};
+use gyre_control::{
+    ActivationError, Activator, DEFAULT_CHANNEL, ReleaseSpec, Releases, RouteEntry, RoutePublisher,
+};
 use gyre_edge::{Routes, RoutingTable};
-use gyre_manifest::http::TRIGGER_TYPE;
 use gyre_model::{
-    Application, BoxError, ChannelId, Connection, Digest, Limits, LockedApp, ReleaseId,
+    AppId, Application, BoxError, ChannelId, Connection, Digest, Limits, LockedApp, ReleaseId,
 };
 use gyre_package::artifact::{self, ArtifactError, BlobSource};
 use gyre_runtime::{
@@ -27,7 +28,11 @@ use http::Request;
 use http_body_util::Full;
 use tokio::runtime::Handle;
 
-use crate::{data::NodeData, front::Target};
+use crate::{
+    data::NodeData,
+    events::{self, Events},
+    front::Target,
+};
 
 /// How long a release that is served no more goes on with the requests it has.
 const DRAIN_TIME: Duration = Duration::from_secs(5 * 60);
@@ -61,6 +66,8 @@ pub(crate) struct Parts {
     pub(crate) control_hosts: Vec<String>,
     pub(crate) self_origin: SelfOrigin,
     pub(crate) block_private_networks: bool,
+    /// What calls apps besides requests.
+    pub(crate) events: Arc<Events>,
     /// The threads of the control plane.
     pub(crate) threads: Handle,
 }
@@ -134,10 +141,11 @@ impl Inner {
             log: parts.logs.sink(origin, &limits),
             variables: variables.clone(),
             data: parts.data.grants(&route.stores, &route.databases, &limits),
-            self_origin: Some(SelfOrigin {
-                host: route.hosts.first().cloned(),
-                ..parts.self_origin.clone()
-            }),
+            // Without a host of its own there is no way to itself, but one to the control plane.
+            self_origin: route
+                .hosts
+                .first()
+                .map(|host| SelfOrigin { host: Some(host.clone()), ..parts.self_origin.clone() }),
             oci_image_digest: Some(route.digest),
             block_private_networks: parts.block_private_networks,
             limits,
@@ -175,7 +183,7 @@ impl Inner {
             let blobs = BlobFiles(inner.parts.blobs.clone());
             let application = artifact::load(&manifest, &blobs, &inner.parts.applications)
                 .map_err(|error| ActivationError::new("artifact.invalid", sentence(&error)))?;
-            refuse_events(&application.locked)?;
+            refuse_commands(&application.locked)?;
             let compiled = inner.parts.runtime.compile(&application, &|_| {});
             compiled.map_err(|error| compile_error(&error))
         });
@@ -184,6 +192,15 @@ impl Inner {
         })??;
         let known = self.register(&spec.route, Some(&spec));
         known.app.probe().await.map_err(|error| probe_error(&error))?;
+        known
+            .app
+            .check_triggers(&events::options())
+            .await
+            .map_err(|error| ActivationError::new("trigger.invalid", sentence(&error)))?;
+        if spec.route.has_events() && !spec.route.takes_events() {
+            let text = format!("events are taken in the channel {DEFAULT_CHANNEL} only");
+            known.app.says_of_triggers(&text);
+        }
         if let Some(path) = &spec.route.settings.health_path {
             let host = spec.route.hosts.first().map_or("localhost", String::as_str);
             self.check_health(&known.app, host, path).await?;
@@ -219,7 +236,14 @@ impl Inner {
         }
     }
 
-    fn publish(self: &Arc<Self>, routes: &[Arc<RouteEntry>]) {
+    async fn publish(self: Arc<Self>, routes: Vec<Arc<RouteEntry>>) {
+        let listening = self.route(&routes);
+        self.parts.events.set(listening).await;
+    }
+
+    /// Routes requests. Returns the apps that events are listened to for.
+    fn route(self: &Arc<Self>, routes: &[Arc<RouteEntry>]) -> HashMap<AppId, Arc<App>> {
+        let mut listening = HashMap::new();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = self.table(routes.len());
         let mut served = HashMap::with_capacity(routes.len());
@@ -235,6 +259,9 @@ impl Inner {
                     tracing::error!(app = %route.app_name, "cannot route to {host:?}: {error}");
                 }
             }
+            if route.takes_events() {
+                listening.insert(route.app, app.app.clone());
+            }
             served.insert(route.release, app);
         }
         let gone = std::mem::replace(&mut known.served, served);
@@ -247,6 +274,7 @@ impl Inner {
                 tracing::debug!(revision = %gone.digest, "a release was drained and unloaded");
             });
         }
+        listening
     }
 }
 
@@ -277,8 +305,7 @@ impl Drop for AbortOnDrop {
 
 impl RoutePublisher for Apps {
     fn publish(&self, routes: Vec<Arc<RouteEntry>>) -> BoxFuture<'_, ()> {
-        self.0.publish(&routes);
-        Box::pin(std::future::ready(()))
+        Box::pin(self.0.clone().publish(routes))
     }
 }
 
@@ -296,14 +323,13 @@ fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     chain(error)
 }
 
-/// A server calls components for requests only: what would never be called must not be taken for served.
-fn refuse_events(app: &LockedApp) -> Result<(), ActivationError> {
-    let other = app.triggers.iter().find(|trigger| trigger.trigger_type != TRIGGER_TYPE);
-    other.map_or(Ok(()), |trigger| {
-        let kind = &trigger.trigger_type;
-        let text = format!("Non-HTTP triggers are not supported - app uses '{kind}'");
-        Err(ActivationError::new("trigger.unsupported", text))
-    })
+/// A server does not run programs for themselves: what would never be called must not be taken for served.
+fn refuse_commands(app: &LockedApp) -> Result<(), ActivationError> {
+    if app.triggers.iter().any(|trigger| trigger.trigger_type == "command") {
+        let text = "triggers of type 'command' run under `gyre up`, not on a server";
+        return Err(ActivationError::new("trigger.unsupported", text));
+    }
+    Ok(())
 }
 
 fn compile_error(error: &CompileError) -> ActivationError {
@@ -324,6 +350,9 @@ fn probe_error(error: &ProbeError) -> ActivationError {
             }
             error @ LoadError::Handler { .. } => {
                 ActivationError::new("link.no_handler", sentence(error))
+            }
+            error @ (LoadError::EventHandler { .. } | LoadError::EventTrigger(_)) => {
+                ActivationError::new("trigger.invalid", sentence(error))
             }
             error => ActivationError::new("load.failed", sentence(error)),
         },

@@ -6,6 +6,7 @@
 
 mod apps;
 mod data;
+mod events;
 mod front;
 mod local;
 mod local_log;

@@ -286,7 +286,7 @@ impl LocalNode {
             ..AppSpec::new(application.locked.name(), Arc::new(move || Ok(source.clone())))
         });
         app.load().await?;
-        let options = TriggerOptions { is_patient: false, sqs: config.sqs };
+        let options = TriggerOptions { sqs: config.sqs, ..TriggerOptions::default() };
         let triggers = app.start_triggers(&options).await?;
         let target = Arc::new(Target::App(app.clone()));
         let edge = bound.map(|bound| {

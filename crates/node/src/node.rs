@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use crate::{
     apps::{Apps, Parts, empty_routes},
     data::NodeData,
+    events::Events,
     front::Front,
     lock::{FolderLock, LockError},
 };
@@ -82,6 +83,7 @@ pub struct Node {
     db: Db,
     logs: AppLogs,
     data: NodeData,
+    events: Arc<Events>,
     address: SocketAddr,
     admin_token: Option<Secret<String>>,
     _lock: FolderLock,
@@ -139,6 +141,7 @@ impl Node {
             public_port,
         };
         let routes = empty_routes();
+        let events = Arc::new(Events::new()?);
         let apps = Apps::new(Parts {
             runtime,
             releases: gyre_control::Releases::new(
@@ -158,6 +161,7 @@ impl Node {
                 host: None,
             },
             block_private_networks: !config.allow_private_egress,
+            events: events.clone(),
             threads: Handle::current(),
         });
         routes.store(Arc::new(apps.control_only()));
@@ -186,7 +190,7 @@ impl Node {
         let threads = Handle::current();
         let front = move |_worker| Front { control: Some((router.clone(), threads.clone())) };
         let edge = bound.serve(front, routes);
-        Ok(Self { edge, control, db, logs, data, address, admin_token, _lock: lock })
+        Ok(Self { edge, control, db, logs, data, events, address, admin_token, _lock: lock })
     }
 
     /// The address it listens on.
@@ -207,7 +211,8 @@ impl Node {
     /// Lets requests in flight finish, at most for `grace`; brings everything to disk; ends.
     pub async fn shutdown(mut self, grace: Duration) {
         // Whoever waits for a release, or follows a log, is told to come back; the drain would wait for them.
-        let ((), drained) = tokio::join!(self.control.stop(), self.edge.drain(grace));
+        let ((), drained, ()) =
+            tokio::join!(self.control.stop(), self.edge.drain(grace), self.events.stop(grace));
         if drained.aborted > 0 {
             tracing::warn!("{} connections were cut when the grace was over", drained.aborted);
         }

@@ -34,7 +34,7 @@ use wasmtime_wasi_http::WasiHttpHooks;
 
 pub(crate) use bindings::http as spin_http;
 pub use egress::{ClientTls, ClientTlsError, ClientTlsSettings};
-pub(crate) use egress::{Door, TlsPeer, handshake};
+pub(crate) use egress::{ConnectError, Door, secure};
 pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};
 pub use llm::{LlmBackend, LlmProtocol};

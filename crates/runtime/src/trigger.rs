@@ -10,12 +10,14 @@ mod mqtt;
 mod redis;
 mod sqs;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use gyre_manifest::template::Template;
+use gyre_telemetry::Clock;
+use jiff::Timestamp;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 use url::{Host, Url};
@@ -23,7 +25,7 @@ use url::{Host, Url};
 pub use self::sqs::SqsAccess;
 use crate::{
     App, LoadError,
-    capability::{TlsPeer, handshake},
+    capability::{ConnectError, secure},
     event::{Event, Reply},
     host::Program,
     loaded::Loaded,
@@ -32,6 +34,10 @@ use crate::{
 
 /// How long a connection may take to come about.
 const CONNECT_TIME: Duration = Duration::from_secs(20);
+
+/// How long a connection has to last so that the next attempt, when it is lost, need not wait any longer for the failures
+/// before it.
+const STEADY_TIME: Duration = Duration::from_secs(30);
 
 /// How long a peer may be silent before the connection is tested, and how often it is then.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -79,6 +85,24 @@ pub enum TriggerError {
     /// What a kind of trigger needs and this host does not have.
     #[error("{0}")]
     Missing(String),
+    /// The app has more triggers besides HTTP than it may have.
+    #[error(
+        "event_triggers limit of {limit} reached: the application has {count} triggers besides HTTP"
+    )]
+    TooMany {
+        /// How many it may have.
+        limit: usize,
+        /// How many it has.
+        count: usize,
+    },
+    /// Events come from where the app may not connect to.
+    #[error("the {kind} trigger may not connect to {server}: destination address is prohibited")]
+    Prohibited {
+        /// The trigger's type.
+        kind: &'static str,
+        /// Host and port.
+        server: String,
+    },
 }
 
 /// How an app's triggers run.
@@ -87,8 +111,11 @@ pub struct TriggerOptions {
     /// Whether a server that cannot be reached at the start is tried again and again, as one is that goes away later.
     /// Otherwise it is an error.
     pub is_patient: bool,
-    /// With what queues are asked. Without it, apps with a queue trigger are refused.
+    /// With what queues are asked where the app's variables do not say. Without either, apps with a queue trigger are
+    /// refused.
     pub sqs: Option<SqsAccess>,
+    /// Until when the listeners that these follow dealt with the clock's events; by default until now.
+    pub since: Option<Timestamp>,
 }
 
 /// The listeners of an app. They end when this is dropped; what they called runs on.
@@ -96,7 +123,7 @@ pub struct TriggerOptions {
 pub struct Triggers {
     app: Arc<App>,
     tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<Timestamp>>,
     lines: Vec<String>,
 }
 
@@ -111,12 +138,21 @@ impl Triggers {
         self.tasks.is_empty()
     }
 
+    /// Ends the listeners. What they called runs on. Returns the moment until which they dealt with the clock's events: those
+    /// that come after it are their successors' (see [`TriggerOptions::since`]).
+    pub async fn end(mut self) -> Timestamp {
+        let now = Clock::System.now();
+        self.stop.send_replace(Some(now));
+        while self.tasks.join_next().await.is_some() {}
+        now
+    }
+
     /// Ends the listeners, and lets what they called finish, at most for `grace`.
-    pub async fn stop(mut self, grace: Duration) {
-        let _ = self.stop.send(true);
+    pub async fn stop(self, grace: Duration) {
+        let app = self.app.clone();
         let ended = async {
-            while self.tasks.join_next().await.is_some() {}
-            self.app.drain(grace).await;
+            self.end().await;
+            app.drain(grace).await;
         };
         let _ = tokio::time::timeout(grace, ended).await;
     }
@@ -124,19 +160,107 @@ impl Triggers {
 
 /// Tells a listener that it is to end.
 #[derive(Clone)]
-struct Stop(watch::Receiver<bool>);
+struct Stop(watch::Receiver<Option<Timestamp>>);
 
 impl Stop {
-    /// Waits until it is to end.
-    async fn wait(&mut self) {
+    /// Waits until it is to end, and says as of when.
+    async fn wait(&mut self) -> Option<Timestamp> {
         // Whoever could say it has gone.
-        let _ = self.0.wait_for(|stop| *stop).await;
+        self.0.wait_for(Option::is_some).await.ok().and_then(|at| *at)
+    }
+
+    /// Listens until it is to end.
+    async fn or(mut self, listen: impl Future<Output = ()>) {
+        tokio::select! {
+            _ = self.wait() => {}
+            () = listen => {}
+        }
+    }
+
+    /// As of when it is to end, if it is.
+    fn ended(&self) -> Option<Timestamp> {
+        *self.0.borrow()
+    }
+}
+
+/// What a listener works with.
+#[derive(Clone)]
+struct Listener {
+    app: Arc<App>,
+    stop: Stop,
+    /// For as many messages as the app may have under way at once, whatever they come from. Where all are taken, a listener
+    /// reads no further than one message: what else waits, waits at the server that it comes from.
+    places: Arc<Semaphore>,
+}
+
+impl Listener {
+    /// Waits until a further message may be dealt with.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        self.places.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+}
+
+/// What an app's triggers come to: everything is read and resolved, nothing is connected to.
+struct Plan {
+    redis: Vec<redis::Subscription>,
+    mqtt: Vec<mqtt::Subscription>,
+    sqs: Vec<Arc<sqs::Queue>>,
+    cron: Vec<cron::Schedule>,
+}
+
+impl Plan {
+    fn new(app: &App, loaded: &Loaded, options: &TriggerOptions) -> Result<Self, TriggerError> {
+        let events = &loaded.events;
+        let count =
+            [&events.redis.len(), &events.mqtt.len(), &events.sqs.len(), &events.cron.len()];
+        let count = count.into_iter().sum();
+        match app.context().limits.event_triggers {
+            Some(limit) if count > limit => return Err(TriggerError::TooMany { limit, count }),
+            _ => {}
+        }
+        Ok(Self {
+            redis: redis::plan(app, loaded)?,
+            mqtt: mqtt::plan(app, loaded)?,
+            sqs: sqs::plan(app, loaded, options)?,
+            cron: cron::plan(loaded)?,
+        })
+    }
+
+    /// The servers that events come from.
+    fn servers(&self) -> impl Iterator<Item = (&'static str, &Server)> {
+        let redis = self.redis.iter().map(|it| ("redis", it.server()));
+        let mqtt = self.mqtt.iter().map(|it| ("mqtt", it.server()));
+        redis.chain(mqtt).chain(self.sqs.iter().map(|it| ("sqs", it.server())))
     }
 }
 
 impl App {
+    /// Whether its triggers besides HTTP can be started: everything but whether the servers that events come from are there
+    /// now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check_triggers(
+        self: &Arc<Self>,
+        options: &TriggerOptions,
+    ) -> Result<(), TriggerError> {
+        let loaded = self.loaded().await?;
+        let plan = Plan::new(self, &loaded, options)?;
+        for (kind, server) in plan.servers() {
+            let door = self.context().shared.door();
+            let found = door.addresses(&server.host, server.port);
+            // A name that has no address now may have one later.
+            if let Ok(Err(ConnectError::Prohibited)) =
+                tokio::time::timeout(CONNECT_TIME, found).await
+            {
+                return Err(TriggerError::Prohibited { kind, server: server.to_string() });
+            }
+        }
+        Ok(())
+    }
+
     /// Starts the listeners of its triggers besides HTTP and command, in tasks of the runtime that polls this.
-    /// They run when this returns.
+    /// They run when this returns; if they are patient, they may not be connected yet.
     ///
     /// # Errors
     /// One cannot start. None runs then.
@@ -145,14 +269,36 @@ impl App {
         options: &TriggerOptions,
     ) -> Result<Triggers, TriggerError> {
         let loaded = self.loaded().await?;
-        let (stop, stopped) = watch::channel(false);
+        let plan = Plan::new(self, &loaded, options)?;
+        let (stop, stopped) = watch::channel(None);
+        let places =
+            self.context().limits.concurrency.map_or(Semaphore::MAX_PERMITS, |n| n as usize);
+        let listener = Listener {
+            app: self.clone(),
+            stop: Stop(stopped),
+            places: Arc::new(Semaphore::new(places.max(1))),
+        };
         let mut triggers =
             Triggers { app: self.clone(), tasks: JoinSet::new(), stop, lines: Vec::new() };
-        let stopped = Stop(stopped);
-        redis::start(self, &loaded, options, &stopped, &mut triggers).await?;
-        mqtt::start(self, &loaded, options, &stopped, &mut triggers).await?;
-        sqs::start(self, &loaded, options, &stopped, &mut triggers)?;
-        cron::start(self, &loaded, &stopped, &mut triggers)?;
+        for subscription in plan.redis {
+            let connection = first(options, subscription.connect(self)).await?;
+            triggers.lines.extend(subscription.lines());
+            let (stop, listener) = (listener.stop.clone(), listener.clone());
+            triggers.tasks.spawn(stop.or(subscription.listen(listener, connection)));
+        }
+        for subscription in plan.mqtt {
+            let session = first(options, subscription.connect(self)).await?;
+            let (stop, listener) = (listener.stop.clone(), listener.clone());
+            triggers.tasks.spawn(stop.or(subscription.listen(listener, session)));
+        }
+        for queue in plan.sqs {
+            let (stop, listener) = (listener.stop.clone(), listener.clone());
+            triggers.tasks.spawn(stop.or(queue.listen(listener)));
+        }
+        let since = options.since.unwrap_or_else(|| Clock::System.now());
+        for schedule in plan.cron {
+            triggers.tasks.spawn(schedule.listen(listener.clone(), Clock::System, since));
+        }
         Ok(triggers)
     }
 
@@ -188,27 +334,32 @@ impl App {
         })
     }
 
-    /// Writes into the app's log how a listener is doing.
-    fn says_of_trigger(&self, text: &str) {
+    /// Writes into the app's log how its listeners are doing.
+    pub fn says_of_triggers(&self, text: &str) {
         tracing::info!(app.name = %self.spec().name, "{text}");
         self.says(&self.context().name, None, text);
     }
 
-    /// Whether a message is within the limit that holds for requests' bodies. If not, that is in the log.
-    fn admits(&self, component: &Arc<str>, length: usize) -> bool {
-        let limit = self.context().limits.request_body_bytes;
-        let Some(limit) = limit.filter(|limit| length as u64 > *limit) else { return true };
-        let text = format!(
-            "a message was dropped: request_body_bytes limit of {limit} reached: it has {length}"
-        );
-        self.says(component, None, &text);
-        false
+    /// The largest message that is read.
+    fn event_bytes(&self) -> usize {
+        self.context().limits.event_bytes
     }
 }
 
+/// The first connection of a listener: there is none yet if it is patient.
+async fn first<T>(
+    options: &TriggerOptions,
+    connect: impl Future<Output = Result<T, String>>,
+) -> Result<Option<T>, TriggerError> {
+    if options.is_patient {
+        return Ok(None);
+    }
+    connect.await.map(Some).map_err(TriggerError::Connect)
+}
+
 /// A connection, encrypted or not.
-trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
+trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection for T {}
 
 /// Where a listener connects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,8 +393,8 @@ impl Server {
             if !self.is_tls {
                 return Ok(Box::new(stream) as Box<dyn Connection>);
             }
-            let stream = handshake(stream, TlsPeer::Host(&self.host)).await;
-            let (stream, _) = stream.map_err(|error| error.to_string())?;
+            let stream =
+                secure(stream, &self.host, None).await.map_err(|error| error.to_string())?;
             Ok(Box::new(stream) as Box<dyn Connection>)
         };
         let late = |_| format!("no connection within {CONNECT_TIME:?}");

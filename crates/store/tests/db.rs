@@ -159,6 +159,7 @@ fn revision(app: &App, content: &str) -> Revision {
         version: format!("1.0.0+{content}"),
         manifest: content.as_bytes().to_owned(),
         settings: Settings { health_path: Some("/healthy".to_owned()), ..Settings::default() },
+        triggers: vec!["http".to_owned(), "redis".to_owned()],
         created: at(1),
     }
 }

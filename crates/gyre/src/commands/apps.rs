@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{DONE, client, confirm, explain, runtime};
+use super::{DONE, client, confirm, deploy, explain, runtime};
 use crate::{
     cli::{AppsArgs, AppsCommand},
     printer,
@@ -36,8 +36,14 @@ pub(crate) fn run(args: AppsArgs) -> Result<ExitCode> {
                 if let Some(description) = &app.description {
                     printer::data(format_args!("Description: {}", printer::inert(description)));
                 }
-                printer::data(format_args!("URL: {}", app.url));
+                if let Some(url) = &app.url {
+                    printer::data(format_args!("URL: {url}"));
+                }
                 if let Some(active) = &app.active {
+                    let events = deploy::events(&active.triggers);
+                    if !events.is_empty() {
+                        printer::data(format_args!("Called by: {}", events.join(", ")));
+                    }
                     let (version, digest) = (&active.revision.version, active.revision.digest);
                     printer::data(format_args!("Revision: {version} ({})", digest.short()));
                     printer::data(format_args!(
@@ -58,7 +64,10 @@ pub(crate) fn run(args: AppsArgs) -> Result<ExitCode> {
             AppsCommand::Delete { app, yes, server } => {
                 let client = client(&server).await?;
                 let found = client.app(&app).await.map_err(explain)?;
-                let question = format!("Delete {} and everything at {}?", found.name, found.url);
+                let question = match &found.url {
+                    Some(url) => format!("Delete {} and everything at {url}?", found.name),
+                    None => format!("Delete {}?", found.name),
+                };
                 if !yes && !confirm(&question)? {
                     printer::note("Nothing was deleted.");
                     return Ok(ExitCode::FAILURE);

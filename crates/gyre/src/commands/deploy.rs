@@ -7,7 +7,7 @@ use gyre_api::{
     Client,
     v1::{Release, ReleaseState},
 };
-use gyre_manifest::http::list_routes;
+use gyre_manifest::{events::EventTriggers, http::list_routes};
 use gyre_model::{Application, Digest, LockedApp};
 use gyre_package::{
     pack::pack,
@@ -26,7 +26,8 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub(crate) struct Deployed {
     pub(crate) app: String,
-    pub(crate) url: String,
+    /// None if nothing of it answers HTTP requests.
+    pub(crate) url: Option<String>,
     pub(crate) revision: Digest,
     pub(crate) version: String,
     pub(crate) release: u64,
@@ -97,13 +98,23 @@ pub(crate) async fn deploy(
     voice.say("Deploying...");
     let release = client.deploy(&app.name, packed.digest, variables).await.map_err(explain)?;
     let release = wait(client, &app.name, release, timeout, voice).await?;
-    voice.say("Available Routes:");
-    let base = release.url.trim_end_matches('/');
-    for route in list_routes(&application.locked)? {
-        voice.say(format_args!("  {}: {base}{route}", route.id));
-        if let Some(description) = &route.description {
-            voice.say(format_args!("    {description}"));
+    if let Some(url) = &release.url {
+        voice.say("Available Routes:");
+        let base = url.trim_end_matches('/');
+        for route in list_routes(&application.locked)? {
+            voice.say(format_args!("  {}: {base}{route}", route.id));
+            if let Some(description) = &route.description {
+                voice.say(format_args!("    {description}"));
+            }
         }
+    }
+    let events = events(&release.triggers);
+    if !events.is_empty() {
+        voice.say(format_args!(
+            "Called by: {} (how that goes: gyre logs {})",
+            events.join(", "),
+            app.name
+        ));
     }
     Ok(Deployed {
         app: app.name,
@@ -114,11 +125,17 @@ pub(crate) async fn deploy(
     })
 }
 
+/// The types of triggers besides HTTP.
+pub(crate) fn events(triggers: &[String]) -> Vec<&str> {
+    triggers.iter().map(String::as_str).filter(|kind| *kind != "http").collect()
+}
+
 /// Refuses here what the server would refuse later.
 fn check(app: &LockedApp) -> Result<()> {
-    if let Some(other) = app.triggers.iter().find(|trigger| trigger.trigger_type != "http") {
-        bail!("Non-HTTP triggers are not supported - app uses '{}'", other.trigger_type);
+    if app.triggers.iter().any(|trigger| trigger.trigger_type == "command") {
+        bail!("triggers of type 'command' run under `gyre up`, not on a server");
     }
+    EventTriggers::from_locked(app)?;
     if app.triggers.is_empty() {
         bail!("No triggers in app");
     }

@@ -52,7 +52,8 @@ pub(crate) fn run(args: QuickstartArgs) -> Result<ExitCode> {
             deploy(&client, &loaded.application, BTreeMap::new(), Duration::from_secs(120), voice)
                 .await?;
 
-        let app = deployed.url.trim_end_matches('/');
+        let app = deployed.url.context("the sample has a URL")?;
+        let app = app.trim_end_matches('/');
         printer::data(format_args!("\nYour application   {app}/"));
         printer::data(format_args!("The cloud          {url}"));
         printer::data(format_args!("\nTry it:\n  curl {app}/"));

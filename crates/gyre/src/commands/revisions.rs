@@ -63,11 +63,11 @@ pub(crate) fn rollback(args: RollbackArgs) -> Result<ExitCode> {
                 release: release.number,
             })?;
         } else {
+            let place = release.url.map_or_else(String::new, |url| format!(" at {url}"));
             voice.say(format_args!(
-                "{} now serves {version} ({}) at {}",
+                "{} now serves {version} ({}){place}",
                 args.app,
-                digest.short(),
-                release.url
+                digest.short()
             ));
         }
         DONE

@@ -186,6 +186,11 @@ impl Variables {
         resolve(template, |name| app_value(&providers, defaults, name))
     }
 
+    /// A value for the host itself, which the manifest need not declare: what was given, or else a default that is declared.
+    pub(crate) fn given(&self, defaults: &Defaults, name: &str) -> Option<String> {
+        lookup(&self.snapshot(), name).or_else(|| defaults.get(name).cloned().flatten())
+    }
+
     /// The providers of this moment. Two calls give the same pointer unless there was a change in between.
     pub(crate) fn snapshot(&self) -> Arc<Providers> {
         self.current.load_full()

@@ -12,34 +12,28 @@ use croner::{
 use gyre_telemetry::Clock;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Stop, TriggerError, Triggers};
-use crate::{App, event::Event, loaded::Loaded, spans};
+use super::{Listener, Stop, TriggerError};
+use crate::{event::Event, loaded::Loaded, spans};
 
 /// How long a listener sleeps at most before it looks at the clock again, which may have been set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-pub(super) fn start(
-    app: &Arc<App>,
-    loaded: &Loaded,
-    stop: &Stop,
-    triggers: &mut Triggers,
-) -> Result<(), TriggerError> {
-    for trigger in &loaded.events.cron {
+/// One trigger.
+pub(super) struct Schedule {
+    cron: Cron,
+    component: Arc<str>,
+}
+
+pub(super) fn plan(loaded: &Loaded) -> Result<Vec<Schedule>, TriggerError> {
+    let schedules = loaded.events.cron.iter().map(|trigger| {
         let cron = parse(&trigger.cron_expression).map_err(|reason| TriggerError::Cron {
             trigger: trigger.id.clone(),
             expression: trigger.cron_expression.clone(),
             reason,
         })?;
-        let component: Arc<str> = trigger.component.as_str().into();
-        let (app, mut stop) = (app.clone(), stop.clone());
-        triggers.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.wait() => {}
-                () = tick(&app, &component, &cron, &Clock::System) => {}
-            }
-        });
-    }
-    Ok(())
+        Ok(Schedule { cron, component: trigger.component.as_str().into() })
+    });
+    schedules.collect()
 }
 
 /// Six fields, the seconds first, or seven with the year.
@@ -62,27 +56,41 @@ fn next(cron: &Cron, now: Timestamp) -> Option<Timestamp> {
     cron.find_next_occurrence(&now, false).ok().map(|next| next.timestamp())
 }
 
-/// Calls a component each time, until there is no further one.
-async fn tick(app: &Arc<App>, component: &Arc<str>, cron: &Cron, clock: &Clock) {
-    while let Some(next) = next(cron, clock.now()) {
-        let now = loop {
-            let now = clock.now();
-            let rest = next.duration_since(now);
-            let Ok(rest) = Duration::try_from(rest) else { break now };
-            if rest.is_zero() {
-                break now;
-            }
-            tokio::time::sleep(rest.min(LONGEST_SLEEP)).await;
-        };
-        let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-        tokio::spawn(app.handle(
-            "cron",
-            component,
-            Event::Cron(seconds),
-            spans::of_event("spin_trigger_cron.handle_event"),
+impl Schedule {
+    /// Calls a component each time after `since`, until there is no further one, or none before it is to end.
+    pub(super) async fn listen(self, listener: Listener, clock: Clock, since: Timestamp) {
+        let Listener { app, mut stop, .. } = listener;
+        let component = &self.component;
+        let mut after = since;
+        while let Some(next) = next(&self.cron, after) {
+            let Some(now) = reach(next, &clock, &mut stop).await else { return };
+            after = now;
+            let seconds = u64::try_from(now.as_second()).unwrap_or_default();
+            let span = spans::of_event("spin_trigger_cron.handle_event");
+            tokio::spawn(app.handle("cron", component, Event::Cron(seconds), span));
+        }
+        app.says_of_triggers(&format!(
+            "cron trigger: no time is left at which to call {component}"
         ));
     }
-    app.says_of_trigger(&format!("cron trigger: no time is left at which to call {component}"));
+}
+
+/// Waits until a moment has come and returns the time then, at least that moment; nothing if the listener is to end before
+/// it. A moment that has come by the time at which it is to end is still this listener's, so that each belongs to
+/// exactly one.
+async fn reach(moment: Timestamp, clock: &Clock, stop: &mut Stop) -> Option<Timestamp> {
+    loop {
+        let now = clock.now();
+        let rest = Duration::try_from(moment.duration_since(now)).unwrap_or_default();
+        if rest.is_zero() {
+            let is_too_late = stop.ended().is_some_and(|end| moment > end);
+            return (!is_too_late).then(|| now.max(moment));
+        }
+        tokio::select! {
+            end = stop.wait() => return end.filter(|end| moment <= *end).map(|_| moment),
+            () = tokio::time::sleep(rest.min(LONGEST_SLEEP)) => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@
 //! published while there is none is lost. A message of quality 1 or 2 is acknowledged when the component is done with
 //! it, however that went.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use rumqttc::{
@@ -13,21 +17,22 @@ use rumqttc::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Interval, MissedTickBehavior, interval_at},
 };
 use uuid::Uuid;
 
-use super::{
-    Connection, Server, Stop, TriggerError, TriggerOptions, Triggers, backoff::Backoff, server,
-};
+use super::{Connection, Listener, STEADY_TIME, Server, TriggerError, backoff::Backoff, server};
 use crate::{App, event::Event, loaded::Loaded, spans};
 
-/// The largest packet that is read.
-const PACKET_BYTES: usize = 16 << 20;
+/// What a message's packet may have besides its text: topic and lengths.
+const FRAME_BYTES: usize = 66 << 10;
+
+/// The largest packet that is written.
+const WRITTEN_BYTES: usize = 1 << 20;
 
 /// One trigger.
-struct Subscription {
+pub(super) struct Subscription {
     server: Server,
     login: Option<Login>,
     keep_alive: u16,
@@ -39,21 +44,15 @@ struct Subscription {
 /// A message that a component is done with.
 type Done = (QoS, u16);
 
-pub(super) async fn start(
-    app: &Arc<App>,
-    loaded: &Loaded,
-    options: &TriggerOptions,
-    stop: &Stop,
-    triggers: &mut Triggers,
-) -> Result<(), TriggerError> {
-    let Some(settings) = &loaded.events.mqtt_server else { return Ok(()) };
+pub(super) fn plan(app: &App, loaded: &Loaded) -> Result<Vec<Subscription>, TriggerError> {
+    let Some(settings) = &loaded.events.mqtt_server else { return Ok(Vec::new()) };
     let address = app.resolve(loaded, "mqtt trigger address", &settings.address)?;
     let username = app.resolve(loaded, "mqtt trigger username", &settings.username)?;
     let password = app.resolve(loaded, "mqtt trigger password", &settings.password)?;
     let (server, _) =
         server("mqtt", &address, &["mqtt", "tcp"], &["mqtts", "ssl", "tls"], (1883, 8883))?;
-    for trigger in &loaded.events.mqtt {
-        let subscription = Subscription {
+    let subscriptions = loaded.events.mqtt.iter().map(|trigger| {
+        Ok(Subscription {
             server: server.clone(),
             login: (!username.is_empty()).then(|| Login::new(&username, &password)),
             keep_alive: settings.keep_alive_interval,
@@ -64,40 +63,33 @@ pub(super) async fn start(
                 _ => QoS::ExactlyOnce,
             },
             component: trigger.component.as_str().into(),
-        };
-        let session = match subscription.connect(app).await {
-            Ok(session) => Some(session),
-            Err(reason) if options.is_patient => {
-                app.says_of_trigger(&format!(
-                    "MQTT trigger failed to connect to {server}: {reason}; it goes on trying"
-                ));
-                None
-            }
-            Err(reason) => {
-                let text = format!("MQTT trigger failed to connect to {server}: {reason}");
-                return Err(TriggerError::Connect(text));
-            }
-        };
-        let (app, mut stop) = (app.clone(), stop.clone());
-        triggers.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.wait() => {}
-                () = subscription.listen(&app, session) => {}
-            }
-        });
-    }
-    Ok(())
+        })
+    });
+    subscriptions.collect()
 }
 
 impl Subscription {
-    async fn connect(&self, app: &App) -> Result<Session, String> {
-        let connection = self.server.connect(app).await?;
-        let mut session = Session { connection, buffer: BytesMut::new() };
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Connects and subscribes.
+    ///
+    /// # Errors
+    /// A sentence that says that it failed, and why.
+    pub(super) async fn connect(&self, app: &App) -> Result<Session, String> {
+        let connect = async {
+            let connection = self.server.connect(app).await?;
+            let packet_bytes = app.event_bytes() + FRAME_BYTES;
+            let mut session = Session { connection, buffer: BytesMut::new(), packet_bytes };
+            self.greet(&mut session).await?;
+            Ok(session)
+        };
         let late = |_| format!("no answer within {:?}", super::CONNECT_TIME);
-        tokio::time::timeout(super::CONNECT_TIME, self.greet(&mut session))
-            .await
-            .map_err(late)??;
-        Ok(session)
+        let connected = tokio::time::timeout(super::CONNECT_TIME, connect).await.map_err(late);
+        connected.and_then(|it| it).map_err(|reason: String| {
+            format!("MQTT trigger failed to connect to {}: {reason}", self.server)
+        })
     }
 
     async fn greet(&self, session: &mut Session) -> Result<(), String> {
@@ -129,47 +121,66 @@ impl Subscription {
     }
 
     /// Listens for ever.
-    async fn listen(&self, app: &Arc<App>, mut session: Option<Session>) {
-        let mut backoff = Backoff::default();
+    pub(super) async fn listen(self, listener: Listener, mut session: Option<Session>) {
+        let app = &listener.app;
         let server = &self.server;
+        let mut backoff = Backoff::default();
+        let mut is_first = session.is_none();
         loop {
             if let Some(session) = session.take() {
-                backoff.reset();
-                let reason = self.serve(app, session).await;
-                app.says_of_trigger(&format!("MQTT trigger: disconnected from {server}: {reason}"));
-            }
-            let pause = backoff.next();
-            app.says_of_trigger(&format!(
-                "MQTT trigger: connecting to {server} again in {} ms",
-                pause.as_millis()
-            ));
-            tokio::time::sleep(pause).await;
-            match self.connect(app).await {
-                Ok(again) => {
-                    app.says_of_trigger(&format!("MQTT trigger: connected to {server} again"));
-                    session = Some(again);
+                let since = Instant::now();
+                let reason = self.serve(&listener, session).await;
+                if since.elapsed() >= STEADY_TIME {
+                    backoff.reset();
                 }
-                Err(reason) => app.says_of_trigger(&format!(
-                    "MQTT trigger failed to connect to {server}: {reason}"
-                )),
+                app.says_of_triggers(&format!(
+                    "MQTT trigger: disconnected from {server}: {reason}"
+                ));
+            }
+            let again = if is_first {
+                ""
+            } else {
+                let pause = backoff.next();
+                app.says_of_triggers(&format!(
+                    "MQTT trigger: connecting to {server} again in {} ms",
+                    pause.as_millis()
+                ));
+                tokio::time::sleep(pause).await;
+                " again"
+            };
+            is_first = false;
+            match self.connect(app).await {
+                Ok(new) => {
+                    app.says_of_triggers(&format!("MQTT trigger: connected to {server}{again}"));
+                    session = Some(new);
+                }
+                Err(text) => app.says_of_triggers(&text),
             }
         }
     }
 
     /// Takes messages until the connection is lost. Returns why it was.
-    async fn serve(&self, app: &Arc<App>, mut session: Session) -> String {
+    async fn serve(&self, listener: &Listener, mut session: Session) -> String {
         let (done, mut is_done) = mpsc::unbounded_channel::<Done>();
         let mut ping = self.ping();
         let mut is_answered = true;
         // Messages of quality 2 that were taken and not released yet.
         let mut taken = HashSet::new();
+        // A message for which there is no place yet. Nothing more is read then, but what is done is still acknowledged.
+        let mut waiting = None;
         loop {
             let written = tokio::select! {
-                packet = session.read() => match packet {
+                place = listener.place(), if waiting.is_some() => {
+                    if let Some(message) = waiting.take() {
+                        self.dispatch(&listener.app, message, place, &done);
+                    }
+                    Ok(())
+                }
+                packet = session.read(), if waiting.is_none() => match packet {
                     Err(reason) => return reason,
                     Ok(Packet::Publish(message)) => {
                         if message.qos != QoS::ExactlyOnce || taken.insert(message.pkid) {
-                            self.dispatch(app, message, &done);
+                            waiting = Some(message);
                         }
                         Ok(())
                     }
@@ -190,7 +201,8 @@ impl Subscription {
                     QoS::ExactlyOnce => session.write(&Packet::PubRec(PubRec::new(id))).await,
                 },
                 () = next(&mut ping) => {
-                    if !is_answered {
+                    // An answer that nobody could read is none that did not come.
+                    if !is_answered && waiting.is_none() {
                         return "the server is silent".to_owned();
                     }
                     is_answered = false;
@@ -213,19 +225,22 @@ impl Subscription {
         })
     }
 
-    fn dispatch(&self, app: &Arc<App>, message: Publish, done: &mpsc::UnboundedSender<Done>) {
+    fn dispatch(
+        &self,
+        app: &Arc<App>,
+        message: Publish,
+        place: OwnedSemaphorePermit,
+        done: &mpsc::UnboundedSender<Done>,
+    ) {
         let (qos, id) = (message.qos, message.pkid);
         let done = done.clone();
-        if !app.admits(&self.component, message.payload.len()) {
-            let _ = done.send((qos, id));
-            return;
-        }
         let name = "spin_trigger_mqtt.handle_message";
         let span = spans::of_message(name, "mqtt", &message.topic);
         let event = Event::Mqtt { topic: message.topic, payload: message.payload };
         let handled = app.handle("mqtt", &self.component, event, span);
         tokio::spawn(async move {
             handled.await;
+            drop(place);
             // The connection may be another by now.
             let _ = done.send((qos, id));
         });
@@ -240,16 +255,18 @@ async fn next(ping: &mut Option<Interval>) {
 }
 
 /// A connection, and what was read of it and not understood yet.
-struct Session {
+pub(super) struct Session {
     connection: Box<dyn Connection>,
     buffer: BytesMut,
+    /// The largest packet that is read.
+    packet_bytes: usize,
 }
 
 impl Session {
     /// The next packet. Nothing is lost if this is dropped.
     async fn read(&mut self) -> Result<Packet, String> {
         loop {
-            match Packet::read(&mut self.buffer, PACKET_BYTES) {
+            match Packet::read(&mut self.buffer, self.packet_bytes) {
                 Ok(packet) => return Ok(packet),
                 Err(rumqttc::mqttbytes::Error::InsufficientBytes(_)) => {}
                 Err(error) => return Err(error.to_string()),
@@ -264,7 +281,7 @@ impl Session {
 
     async fn write(&mut self, packet: &Packet) -> Result<(), String> {
         let mut bytes = BytesMut::new();
-        packet.write(&mut bytes, PACKET_BYTES).map_err(|error| error.to_string())?;
+        packet.write(&mut bytes, WRITTEN_BYTES).map_err(|error| error.to_string())?;
         let written = async {
             self.connection.write_all(&bytes).await?;
             self.connection.flush().await

@@ -4,6 +4,8 @@
 //! A message is deleted when the component says so, and otherwise comes back when its visibility timeout is over,
 //! which is put off while the component runs.
 
+mod client;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -21,7 +23,8 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::{Stop, TriggerError, TriggerOptions, Triggers, backoff::Backoff};
+use self::client::Client;
+use super::{Listener, Server, TriggerError, TriggerOptions, backoff::Backoff, server};
 use crate::{
     App,
     event::{Event, QueueAttribute, QueueMessage, QueueValue, Reply},
@@ -35,8 +38,8 @@ const LONGEST_POLL_SECONDS: u64 = 20;
 /// How long an answer may take beyond the time that it was asked to wait for messages.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
-/// The largest answer that is read: ten messages of 1 MiB, as text in JSON.
-const ANSWER_BYTES: usize = 32 << 20;
+/// What an answer may have besides its messages' texts.
+const FRAME_BYTES: usize = 1 << 20;
 
 /// Messages of one queue that are dealt with at once.
 const MESSAGES_AT_ONCE: usize = 100;
@@ -83,11 +86,33 @@ impl SqsAccess {
             endpoint: get("AWS_ENDPOINT_URL_SQS").or_else(|| get("AWS_ENDPOINT_URL")),
         })
     }
+
+    /// From variables of the app's, which are called as the environment variables are, in small letters. They need not be
+    /// in its manifest. Nothing if there is no key.
+    fn of_app(app: &App, loaded: &Loaded) -> Option<Self> {
+        let known = VARIABLES.iter().filter_map(|name| {
+            let variables = &app.context().variables;
+            let value = variables.given(&loaded.defaults, &name.to_ascii_lowercase())?;
+            Some(((*name).to_owned(), value))
+        });
+        Self::from_environment(known)
+    }
 }
 
+/// What says with what queues are asked.
+const VARIABLES: [&str; 7] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL_SQS",
+    "AWS_ENDPOINT_URL",
+];
+
 /// One trigger.
-struct Queue {
-    client: reqwest::Client,
+pub(super) struct Queue {
+    client: Client,
     access: SqsAccess,
     endpoint: Url,
     region: String,
@@ -95,45 +120,27 @@ struct Queue {
     component: Arc<str>,
 }
 
-pub(super) fn start(
-    app: &Arc<App>,
+pub(super) fn plan(
+    app: &App,
     loaded: &Loaded,
     options: &TriggerOptions,
-    stop: &Stop,
-    triggers: &mut Triggers,
-) -> Result<(), TriggerError> {
+) -> Result<Vec<Arc<Queue>>, TriggerError> {
     if loaded.events.sqs.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let access = options.sqs.clone().ok_or_else(|| {
-        TriggerError::Missing(
-            "the sqs trigger has no AWS credentials here (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)".to_owned(),
-        )
+    let access = SqsAccess::of_app(app, loaded).or_else(|| options.sqs.clone());
+    let access = access.ok_or_else(|| {
+        let text = "the sqs trigger has no AWS credentials here: set the application's variables aws_access_key_id and \
+                    aws_secret_access_key (under `gyre up` the environment's AWS_ACCESS_KEY_ID and \
+                    AWS_SECRET_ACCESS_KEY do, too)";
+        TriggerError::Missing(text.to_owned())
     })?;
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(super::CONNECT_TIME)
-        .build()
-        .map_err(|error| TriggerError::Missing(gyre_telemetry::chain(&error)))?;
-    for trigger in &loaded.events.sqs {
-        let queue = Arc::new(Queue::new(client.clone(), access.clone(), trigger)?);
-        let (app, mut stop) = (app.clone(), stop.clone());
-        triggers.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.wait() => {}
-                () = queue.listen(&app) => {}
-            }
-        });
-    }
-    Ok(())
+    let triggers = loaded.events.sqs.iter();
+    triggers.map(|trigger| Ok(Arc::new(Queue::new(access.clone(), trigger)?))).collect()
 }
 
 impl Queue {
-    fn new(
-        client: reqwest::Client,
-        access: SqsAccess,
-        trigger: &SqsTrigger,
-    ) -> Result<Self, TriggerError> {
+    fn new(access: SqsAccess, trigger: &SqsTrigger) -> Result<Self, TriggerError> {
         let wrong = |address: &str, reason: String| TriggerError::Address {
             kind: "sqs",
             address: address.to_owned(),
@@ -141,9 +148,7 @@ impl Queue {
         };
         let given = access.endpoint.as_deref().unwrap_or(&trigger.queue_url);
         let mut endpoint = Url::parse(given).map_err(|error| wrong(given, error.to_string()))?;
-        if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none() {
-            return Err(wrong(given, "expected http:// or https://".to_owned()));
-        }
+        let (server, _) = server("sqs", endpoint.as_str(), &["http"], &["https"], (80, 443))?;
         if access.endpoint.is_none() {
             endpoint.set_path("/");
         }
@@ -157,7 +162,7 @@ impl Queue {
         let region = access.region.clone().or_else(of_host);
         Ok(Self {
             region: region.unwrap_or_else(|| "us-east-1".to_owned()),
-            client,
+            client: Client::new(server),
             access,
             endpoint,
             component: trigger.component.as_str().into(),
@@ -165,8 +170,18 @@ impl Queue {
         })
     }
 
+    pub(super) fn server(&self) -> &Server {
+        self.client.server()
+    }
+
     /// Calls an action of SQS.
-    async fn call(&self, action: &str, mut arguments: Value, wait: u64) -> Result<Value, String> {
+    async fn call(
+        &self,
+        app: &App,
+        action: &str,
+        mut arguments: Value,
+        wait: u64,
+    ) -> Result<Value, String> {
         arguments["QueueUrl"] = self.trigger.queue_url.as_str().into();
         let body = arguments.to_string().into_bytes();
         let mut request = http::Request::post(self.endpoint.as_str())
@@ -175,18 +190,10 @@ impl Queue {
             .body(body)
             .map_err(|error| error.to_string())?;
         self.sign(&mut request)?;
-        let failed = |error: reqwest::Error| gyre_telemetry::chain(&error.without_url());
-        let mut request = reqwest::Request::try_from(request).map_err(failed)?;
-        *request.timeout_mut() = Some(Duration::from_secs(wait) + ANSWER_TIME);
-        let mut response = self.client.execute(request).await.map_err(failed)?;
-        let status = response.status();
-        let mut answer = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(failed)? {
-            if answer.len() + piece.len() > ANSWER_BYTES {
-                return Err(format!("its answer is longer than {ANSWER_BYTES} bytes"));
-            }
-            answer.extend_from_slice(&piece);
-        }
+        let time = Duration::from_secs(wait) + ANSWER_TIME;
+        let limit = usize::from(self.trigger.max_messages) * 2 * app.event_bytes() + FRAME_BYTES;
+        let answered = tokio::time::timeout(time, self.client.send(app, request, limit)).await;
+        let (status, answer) = answered.map_err(|_| format!("no answer within {time:?}"))??;
         let answer: Value = if answer.is_empty() {
             Value::Null
         } else {
@@ -232,11 +239,12 @@ impl Queue {
     }
 
     /// Takes messages for ever.
-    async fn listen(self: Arc<Self>, app: &Arc<App>) {
+    pub(super) async fn listen(self: Arc<Self>, listener: Listener) {
+        let app = &listener.app;
         let queue = &self.trigger.queue_url;
         let idle = Duration::from_secs(self.trigger.idle_wait_seconds);
         let wait = self.trigger.idle_wait_seconds.min(LONGEST_POLL_SECONDS);
-        let visibility = self.visibility().await;
+        let visibility = self.visibility(app).await;
         let places = Arc::new(Semaphore::new(MESSAGES_AT_ONCE));
         let mut backoff = Backoff::default();
         let mut is_lost = false;
@@ -244,13 +252,13 @@ impl Queue {
             let room = places.clone().acquire_owned().await;
             drop(room.expect("the semaphore is never closed"));
             let asked = Instant::now();
-            let received = self.call("ReceiveMessage", self.wanted(wait), wait).await;
+            let received = self.call(app, "ReceiveMessage", self.wanted(wait), wait).await;
             let messages = match received {
                 Ok(answer) => messages(&answer),
                 Err(reason) => {
                     is_lost = true;
                     let pause = backoff.next();
-                    app.says_of_trigger(&format!(
+                    app.says_of_triggers(&format!(
                         "SQS trigger: cannot receive from {queue}: {reason}; asking again in {} ms",
                         pause.as_millis()
                     ));
@@ -260,7 +268,7 @@ impl Queue {
             };
             backoff.reset();
             if std::mem::take(&mut is_lost) {
-                app.says_of_trigger(&format!("SQS trigger: receiving from {queue} again"));
+                app.says_of_triggers(&format!("SQS trigger: receiving from {queue} again"));
             }
             if messages.is_empty() {
                 // The queue may not have waited, or less long than it was to.
@@ -268,7 +276,7 @@ impl Queue {
             }
             for message in messages {
                 let (queue, app) = (self.clone(), app.clone());
-                let place = places.clone().acquire_owned().await;
+                let place = (listener.place().await, places.clone().acquire_owned().await);
                 tokio::spawn(async move {
                     let _place = place;
                     queue.deal_with(&app, message, visibility).await;
@@ -294,9 +302,9 @@ impl Queue {
     }
 
     /// How long a message that was taken stays hidden from others.
-    async fn visibility(&self) -> Duration {
+    async fn visibility(&self, app: &App) -> Duration {
         let asked = json!({ "AttributeNames": ["VisibilityTimeout"] });
-        let answer = self.call("GetQueueAttributes", asked, 0).await.ok();
+        let answer = self.call(app, "GetQueueAttributes", asked, 0).await.ok();
         let seconds = answer.as_ref().and_then(|answer| {
             answer.get("Attributes")?.get("VisibilityTimeout")?.as_str()?.parse::<u64>().ok()
         });
@@ -315,8 +323,8 @@ impl Queue {
                     "ReceiptHandle": received.receipt,
                     "VisibilityTimeout": visibility.as_secs(),
                 });
-                if let Err(reason) = self.call("ChangeMessageVisibility", change, 0).await {
-                    app.says_of_trigger(&format!(
+                if let Err(reason) = self.call(app, "ChangeMessageVisibility", change, 0).await {
+                    app.says_of_triggers(&format!(
                         "SQS trigger: cannot keep a message of {} hidden: {reason}",
                         self.trigger.queue_url
                     ));
@@ -329,8 +337,8 @@ impl Queue {
         };
         if reply == Some(Reply::Delete) {
             let delete = json!({ "ReceiptHandle": received.receipt });
-            if let Err(reason) = self.call("DeleteMessage", delete, 0).await {
-                app.says_of_trigger(&format!(
+            if let Err(reason) = self.call(app, "DeleteMessage", delete, 0).await {
+                app.says_of_triggers(&format!(
                     "SQS trigger: cannot delete a message of {}: {reason}",
                     self.trigger.queue_url
                 ));
@@ -477,12 +485,12 @@ mod tests {
             message_attributes: vec![],
         };
         let queue = trigger("https://sqs.eu-west-1.amazonaws.com/1/q");
-        let special = Queue::new(reqwest::Client::new(), access.clone(), &queue).unwrap();
+        let special = Queue::new(access.clone(), &queue).unwrap();
         assert_eq!(special.endpoint.as_str(), "http://special/path");
         let access = SqsAccess { endpoint: None, ..access };
-        let usual = Queue::new(reqwest::Client::new(), access.clone(), &queue).unwrap();
+        let usual = Queue::new(access.clone(), &queue).unwrap();
         assert_eq!(usual.endpoint.as_str(), "https://sqs.eu-west-1.amazonaws.com/");
         assert_eq!(usual.region, "eu-west-1");
-        assert!(Queue::new(reqwest::Client::new(), access, &trigger("q")).is_err());
+        assert!(Queue::new(access, &trigger("q")).is_err());
     }
 }

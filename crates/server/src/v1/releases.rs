@@ -100,6 +100,7 @@ pub(super) fn release(view: ReleaseView) -> v1::Release {
         missing_variables: view.missing_variables,
         revision: v1::RevisionRef { digest: view.digest, version: view.version },
         url: view.url,
+        triggers: view.triggers,
         created: view.created,
         activated: view.activated,
     }

@@ -50,8 +50,8 @@ async fn the_client_lives_the_whole_life_of_an_app() {
     let mut seen = 0;
     let release = client.wait_for_release("hello", release.id, SOON, |_| seen += 1).await.unwrap();
     assert_eq!(
-        (release.state, release.url.as_str()),
-        (v1::ReleaseState::Active, made.url.as_str())
+        (release.state, release.url.clone()),
+        (v1::ReleaseState::Active, made.url.clone())
     );
     assert!(seen > 0);
 

@@ -190,6 +190,8 @@ pub struct Revision {
     pub manifest: Vec<u8>,
     /// What the manifest's annotation says.
     pub settings: Settings,
+    /// The types of its triggers, each once.
+    pub triggers: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
 }
@@ -347,6 +349,8 @@ pub struct Route {
     pub version: String,
     /// The revision's settings.
     pub settings: Settings,
+    /// The types of the revision's triggers.
+    pub triggers: Vec<String>,
     /// When the release was made active.
     pub activated: Timestamp,
 }

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 use super::{
     Failure,
     columns::{
-        count, digest, id, int, invalid, maybe_id, maybe_ns, maybe_time, ns, settings, time,
+        count, digest, id, int, invalid, maybe_id, maybe_ns, maybe_time, ns, settings, texts, time,
     },
 };
 use crate::db::rows::{App, AppState, Channel, Listing, Page, Revision};
@@ -36,6 +36,7 @@ fn read_revision(row: &Row<'_>) -> Result<Revision, rusqlite::Error> {
         version: row.get("version")?,
         manifest: row.get("manifest")?,
         settings: settings(row, "settings")?,
+        triggers: texts(row, "triggers")?,
         created: time(row, "created")?,
     })
 }
@@ -186,7 +187,14 @@ pub(in crate::db) fn create_revision(
     tx: &Transaction<'_>,
     r: Revision,
 ) -> Result<(Revision, bool), Failure> {
-    if let Some(there) = revision_by_digest(tx, r.app, r.digest)? {
+    let triggers = serde_json::to_string(&r.triggers).map_err(|error| invalid(error.into()))?;
+    if let Some(mut there) = revision_by_digest(tx, r.app, r.digest)? {
+        // They follow from the digest; a row of before they were kept may have others.
+        if there.triggers != r.triggers {
+            tx.prepare_cached("UPDATE revisions SET triggers = ?2 WHERE id = ?1")?
+                .execute((there.id.as_uuid().into_bytes(), triggers))?;
+            there.triggers = r.triggers;
+        }
         return Ok((there, false));
     }
     if by_id(tx, r.app)?.is_none_or(|app| app.deleted.is_some()) {
@@ -194,8 +202,8 @@ pub(in crate::db) fn create_revision(
     }
     let settings = serde_json::to_string(&r.settings).map_err(|error| invalid(error.into()))?;
     tx.prepare_cached(
-        "INSERT INTO revisions (id, account_id, app_id, digest, version, manifest, settings, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO revisions (id, account_id, app_id, digest, version, manifest, settings, triggers, created)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute((
         r.id.as_uuid().into_bytes(),
@@ -205,6 +213,7 @@ pub(in crate::db) fn create_revision(
         &r.version,
         &r.manifest,
         settings,
+        triggers,
         ns(r.created),
     ))?;
     touch(tx, r.app, r.created)?;

@@ -53,6 +53,12 @@ pub(super) fn settings(row: &Row<'_>, column: &str) -> Result<Settings, Error> {
     serde_json::from_str(&text).map_err(|error| invalid(error.into()))
 }
 
+/// The texts in a column of JSON.
+pub(super) fn texts(row: &Row<'_>, column: &str) -> Result<Vec<String>, Error> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| invalid(error.into()))
+}
+
 /// The error for a column whose content makes no sense.
 pub(super) fn invalid(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::FromSqlConversionFailure(0, Type::Text, source)

@@ -9,8 +9,10 @@ use super::Failure;
 use crate::DbError;
 
 /// All migrations in order; the first is version 1.
-const MIGRATIONS: [(&str, &str); 1] =
-    [("initial", include_str!("../../../../../migrations/sqlite/0001_initial.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("initial", include_str!("../../../../../migrations/sqlite/0001_initial.sql")),
+    ("triggers", include_str!("../../../../../migrations/sqlite/0002_triggers.sql")),
+];
 
 pub(super) fn apply(connection: &mut Connection) -> Result<(), DbError> {
     apply_all(connection, &MIGRATIONS)

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::{
     Failure, apps,
-    columns::{count, digest, id, int, maybe_ns, maybe_time, ns, settings, time, words},
+    columns::{count, digest, id, int, maybe_ns, maybe_time, ns, settings, texts, time, words},
 };
 use crate::db::rows::{Activation, Listing, Page, Release, ReleaseState, Route};
 
@@ -203,7 +203,7 @@ pub(in crate::db) fn routes(tx: &Transaction<'_>) -> Result<Vec<Route>, Failure>
         .prepare_cached(
             "SELECT a.id AS account, a.name AS account_name, p.id AS app, p.name AS app_name,
                 p.host_label, c.id AS channel, c.name AS channel_name, r.id AS release, r.number,
-                r.variables_version, v.id AS revision, v.digest, v.version, v.settings,
+                r.variables_version, v.id AS revision, v.digest, v.version, v.settings, v.triggers,
                 coalesce(r.activated, r.created) AS activated
              FROM channels c
              JOIN apps p ON p.id = c.app_id
@@ -229,6 +229,7 @@ pub(in crate::db) fn routes(tx: &Transaction<'_>) -> Result<Vec<Route>, Failure>
                 digest: digest(row, "digest")?,
                 version: row.get("version")?,
                 settings: settings(row, "settings")?,
+                triggers: texts(row, "triggers")?,
                 activated: time(row, "activated")?,
             })
         })?
