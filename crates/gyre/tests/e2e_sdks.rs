@@ -1,13 +1,16 @@
-//! Applications made with SDKs that nobody here wrote: Rust, JavaScript, Python, on `gyre up` and on the
-//! server.
+//! Applications made with SDKs and tools that nobody here wrote, of several ages and languages, on `gyre up` and on
+//! the server.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use gyre_testkit::process::Program;
 use gyre_testkit::{Gyre, Server, Site, TestApp, sdk_app};
+
+/// How long a whole language runtime may take to compile on a machine with other work.
+const COMPILING: Duration = Duration::from_mins(8);
 
 /// One application with the three components.
 fn all_three() -> TestApp {
@@ -105,7 +108,7 @@ fn the_compilation_of_a_large_component_shows_its_progress() {
     );
     command.args(["--quiet", "--return", "--command", &verb, "/dev/null"]);
     let mut program = Program::start(command);
-    let url = program.wait_for("Serving", |line| {
+    let url = program.wait_for_within(COMPILING, "Serving", |line| {
         line.split_once("Serving ").map(|(_, url)| url.trim().to_owned())
     });
     let shown = program.stdout.text();
@@ -135,8 +138,10 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
 fn three_languages_answer_after_a_deploy() {
     let server = Server::start();
     let app = all_three();
-    let deployed = server.deploy(app.path());
-    answers_in_three_languages(&deployed.site());
+    let limit = COMPILING.as_secs().to_string();
+    let outcome = server.try_deploy(app.path(), &["--json", "--readiness-timeout", &limit]);
+    let url = outcome.ok().json()["url"].as_str().expect("it says where it serves").to_owned();
+    answers_in_three_languages(&Site::at(&url));
 }
 
 #[test]
@@ -150,12 +155,13 @@ fn each_sdk_app_is_deployable_by_itself() {
     assert_eq!(site.get("/").expect(200).text(), "Welcome from Rust");
 }
 
-/// What the Rust applications of every age do.
-fn stores_and_greets(site: &Site) {
-    assert_eq!(site.get("/").expect(200).text(), "Greetings from Rust");
+/// What the sample applications of every SDK do.
+#[track_caller]
+fn stores_and_greets(site: &Site, language: &str) {
+    assert_eq!(site.get("/").expect(200).text(), format!("Greetings from {language}"));
     assert_eq!(site.get("/key/colour").expect(404).text(), "not stored");
-    let _ = site.post("/key/colour", "blue").expect(200);
-    assert_eq!(site.get("/key/colour").expect(200).text(), "blue");
+    let _ = site.post("/key/colour", "bl\u{e4}ulich").expect(200);
+    assert_eq!(site.get("/key/colour").expect(200).text(), "bl\u{e4}ulich");
     let _ = site.post("/notes", "first").expect(200);
     let _ = site.post("/notes", "second").expect(200);
     assert_eq!(site.get("/notes").expect(200).text(), "first\nsecond");
@@ -167,20 +173,20 @@ fn the_rust_sdk_3_makes_core_modules_that_run() {
     let app = TestApp::of_sdk("rust3");
     let module = fs_err::read(app.path().join("app.wasm")).unwrap();
     assert!(module.starts_with(b"\0asm\x01\0\0\0"), "it is a core module");
-    stores_and_greets(&Gyre::new().up(app.path(), &[]).site());
+    stores_and_greets(&Gyre::new().up(app.path(), &[]).site(), "Rust");
 }
 
 #[test]
 fn the_rust_sdk_6_speaks_the_release_candidate_of_wasi_0_3() {
     let app = TestApp::of_sdk("rust6");
-    stores_and_greets(&Gyre::new().up(app.path(), &[]).site());
+    stores_and_greets(&Gyre::new().up(app.path(), &[]).site(), "Rust");
 }
 
 #[test]
 fn the_rust_sdk_7_speaks_wasi_0_3() {
     let app = TestApp::of_sdk("rust7");
     let up = Gyre::new().up(app.path(), &[]);
-    stores_and_greets(&up.site());
+    stores_and_greets(&up.site(), "Rust");
     // Many at once, by instances that are used again.
     let site = up.site();
     std::thread::scope(|scope| {
@@ -192,6 +198,50 @@ fn the_rust_sdk_7_speaks_wasi_0_3() {
             });
         }
     });
+}
+
+#[test]
+fn the_javascript_tools_3_import_interfaces_that_the_application_names() {
+    let app = TestApp::of_sdk("js");
+    let up = Gyre::new().up(app.path(), &[]);
+    stores_and_greets(&up.site(), "JavaScript");
+    let lines: String = (0..5).map(|line| format!("line {line}\n")).collect();
+    assert_eq!(up.site().get("/stream").expect(200).text(), lines);
+}
+
+#[test]
+fn the_typescript_tools_3_run_and_their_language_models_need_permission() {
+    let app = TestApp::of_sdk("ts");
+    let up = Gyre::new().up(app.path(), &[]);
+    stores_and_greets(&up.site(), "TypeScript");
+    let answer = up.site().post("/infer", "Once upon a time").expect(502);
+    let text = answer.text();
+    let expected = "invalid-input: The component does not have access to use 'llama2-chat'.";
+    assert!(text.starts_with(expected), "{text}");
+}
+
+#[test]
+fn the_javascript_sdk_2_routes_by_the_full_url() {
+    let app = TestApp::of_sdk("js2");
+    stores_and_greets(&Gyre::new().up(app.path(), &[]).site(), "JavaScript");
+}
+
+#[test]
+fn quickjs_components_speak_wasi_0_3_beside_synchronous_interfaces() {
+    let app = TestApp::of_sdk("qjs");
+    stores_and_greets(&Gyre::new().up(app.path(), &[]).site(), "QuickJS");
+}
+
+#[test]
+fn the_python_sdk_3_runs() {
+    let app = TestApp::of_sdk("python3");
+    stores_and_greets(&Gyre::new().up(app.path(), &[]).site(), "Python");
+}
+
+#[test]
+fn the_python_sdk_5_finds_every_interface_of_the_platform() {
+    let app = TestApp::of_sdk("python5");
+    stores_and_greets(&Gyre::new().up(app.path(), &[]).site(), "Python");
 }
 
 /// A program of another language, under WAGI.

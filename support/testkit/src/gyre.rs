@@ -127,9 +127,10 @@ impl Gyre {
         // What the shell or cargo set for the test must not decide what the binary does.
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
-            let is_ours = ["GYRE_", "SPIN_", "OTEL_", "CARGO_", "RUSTUP_", "RUSTC", "RUSTFLAGS", "XDG_"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix));
+            let is_ours =
+                ["GYRE_", "SPIN_", "OTEL_", "CARGO_", "RUSTUP_", "RUSTC", "RUSTFLAGS", "XDG_"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix));
             let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
             if is_ours || is_proxy || name == "RUST_LOG" {
                 command.env_remove(name.as_ref());
@@ -181,8 +182,10 @@ impl Gyre {
         let mut all = vec!["up", "--from", app, "--listen", "127.0.0.1:0"];
         all.extend(arguments);
         let mut program = self.start(&all);
-        let url =
-            program.wait_for("Serving", |line| line.strip_prefix("Serving ").map(str::to_owned));
+        // Whole language runtimes are compiled first, on a machine with other work.
+        let url = program.wait_for_within(VERB_PATIENCE, "Serving", |line| {
+            line.strip_prefix("Serving ").map(str::to_owned)
+        });
         Up { url, program }
     }
 }

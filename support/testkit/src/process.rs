@@ -91,6 +91,17 @@ impl Program {
     /// Waits for a line on either output for which `pick` gives something.
     #[track_caller]
     pub fn wait_for<T>(&mut self, what: &str, pick: impl Fn(&str) -> Option<T>) -> T {
+        self.wait_for_within(PATIENCE, what, pick)
+    }
+
+    /// As `wait_for`; panics when `limit` is over.
+    #[track_caller]
+    pub fn wait_for_within<T>(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        pick: impl Fn(&str) -> Option<T>,
+    ) -> T {
         let start = Instant::now();
         loop {
             let found = self.stdout.find(&pick).or_else(|| self.stderr.find(&pick));
@@ -107,7 +118,7 @@ impl Program {
                 }
             }
             assert!(
-                !has_ended && start.elapsed() < PATIENCE,
+                !has_ended && start.elapsed() < limit,
                 "{} did not say {what}\n{}",
                 self.name,
                 self.output()

@@ -48,8 +48,16 @@ pub(crate) fn build(toolchain: &Toolchain) -> Result<()> {
         let build = |sources: &Path, out: &Path| rust(toolchain, name, target, sources, out);
         place(name, &toolchain.identity, build)?;
     }
-    place("js", "", javascript)?;
+    for name in ["js", "ts", "js2"] {
+        place(name, "", |sources, out| javascript(name, sources, out))?;
+    }
+    place("qjs", "", quickjs)?;
     place("python", "", python)?;
+    for (name, arguments) in PYTHON {
+        place(name, &arguments.join(" "), |sources, out| {
+            python_with_sdk(name, arguments, sources, out)
+        })?;
+    }
     place("wagi-c", "", wagi_c)?;
     place("wagi-zig", "", wagi_zig)?;
     place("wagi-go", "", wagi_go)?;
@@ -64,11 +72,29 @@ const RUST: [(&str, &str); 4] = [
     ("rust7", "wasm32-wasip2"),
 ];
 
+/// The Python SDK of two ages, with what its tool is told. SDK 3.4.1 looks for its module of databases under a name
+/// that its tool gives it only when asked.
+const PYTHON: [(&str, &[&str]); 2] = [
+    (
+        "python3",
+        &["-w", "spin-http", "--import-interface-name", "fermyon:spin/sqlite@2.0.0=sqlite"],
+    ),
+    ("python5", &["-w", "spin:up/http-trigger@4.1.0"]),
+];
+
+/// Spin's interfaces that applications name themselves where their tools bring none: folders of `wit/deps`.
+const SPIN_INTERFACES: [&str; 2] = ["fermyon-spin-2.0.0", "spin-sqlite-3.0.0"];
+
 /// Builds `tests/apps/<name>` with `build(sources, app.wasm)` unless that was done before.
 fn place(name: &str, identity: &str, build: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<()> {
     let sources = paths::root().join("tests/apps").join(name);
     let mut inputs = Inputs::new();
     inputs.text(RECIPE).text(name).text(identity).files(&sources, &["target", "node_modules"])?;
+    if sources.join("wit").is_dir() {
+        for interface in SPIN_INTERFACES {
+            inputs.files(&paths::root().join("wit/deps").join(interface), &[])?;
+        }
+    }
     let digest = inputs.finish();
     let (built, _) = digest::fill_once(&paths::cache(), "apps", &digest, |folder| {
         println!("Building the sample application in {name}");
@@ -138,19 +164,44 @@ fn wagi_as(sources: &Path, out: &Path) -> Result<()> {
     process::run_quietly(&mut asc, "building the sample program in AssemblyScript")
 }
 
-fn javascript(sources: &Path, out: &Path) -> Result<()> {
-    let build = workshop("js", sources)?;
+/// What its package.json has as its build, as its user would type it.
+fn javascript(name: &str, sources: &Path, out: &Path) -> Result<()> {
+    let build = workshop(name, sources)?;
     npm_install(&build)?;
-    let mut tool = process::command(build.join("node_modules/.bin/j2w"));
-    tool.current_dir(&build).args(["-i", "app.js", "-o", "app.wasm"]);
-    let what = "building the JavaScript sample application";
-    // It ends with success whatever happened; only the file tells.
-    let output = tool.output().context(what)?;
-    if !build.join("app.wasm").is_file() {
+    spin_interfaces(&build)?;
+    let mut npm = process::command("npm");
+    npm.current_dir(&build).args(["run", "build"]);
+    let what = format!("building the sample application in {name}");
+    // j2w ends with success whatever happened; only the file tells.
+    let output = npm.output().context(what.clone())?;
+    if !output.status.success() || !build.join("app.wasm").is_file() {
+        eprint!("{}", String::from_utf8_lossy(&output.stdout));
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        bail!("{what}: j2w made no component");
+        bail!("{what}: there is no component");
     }
     fs::copy(build.join("app.wasm"), out)?;
+    Ok(())
+}
+
+fn quickjs(sources: &Path, out: &Path) -> Result<()> {
+    let build = workshop("qjs", sources)?;
+    npm_install(&build)?;
+    spin_interfaces(&build)?;
+    let wasi = interfaces_of("wasip3", &paths::root().join("tests/apps/rust7"))?;
+    copy_folder(&wasi, &build.join("wit/deps"))?;
+    let mut tool = process::command(build.join("node_modules/.bin/componentize-qjs"));
+    tool.current_dir(&build).args(["--wit", "wit", "--js", "app.js", "--world", "app", "-o"]);
+    process::run_quietly(tool.arg(out), "building the QuickJS sample application")
+}
+
+/// Puts Spin's interfaces beside the application's own world, if it has one.
+fn spin_interfaces(build: &Path) -> Result<()> {
+    if build.join("wit").is_dir() {
+        for interface in SPIN_INTERFACES {
+            let folder = paths::root().join("wit/deps").join(interface);
+            copy_folder(&folder, &build.join("wit/deps").join(interface))?;
+        }
+    }
     Ok(())
 }
 
@@ -189,23 +240,38 @@ fn python_environment(build: &Path) -> Result<PathBuf> {
     Ok(environment)
 }
 
+/// One on plain WASI, without an SDK.
 fn python(sources: &Path, out: &Path) -> Result<()> {
-    let build = workshop("python", sources)?;
+    let (build, environment) = python_workshop("python", sources)?;
+    let wasi = interfaces_of("wasip2", &paths::root().join("support/guests"))?;
+    copy_folder(&wasi, &build.join("wit/deps"))?;
+    componentize_py(&build, &environment, &["-d", "wit", "-w", "gyre:sample/app"], out)
+}
+
+fn python_with_sdk(name: &str, arguments: &[&str], sources: &Path, out: &Path) -> Result<()> {
+    let (build, environment) = python_workshop(name, sources)?;
+    componentize_py(&build, &environment, arguments, out)
+}
+
+/// A workshop with a Python that has what `requirements.txt` names.
+fn python_workshop(name: &str, sources: &Path) -> Result<(PathBuf, PathBuf)> {
+    let build = workshop(name, sources)?;
     let environment = python_environment(&build)?;
     let mut pip = process::command(environment.join("bin/python"));
     pip.current_dir(&build).args(["-m", "pip", "install", "--quiet", "-r", "requirements.txt"]);
     process::run_quietly(&mut pip, "installing PyPI packages")?;
-    let interfaces = build.join("wit/deps");
-    fs::create_dir_all(&interfaces)?;
-    for entry in fs::read_dir(wasi_interfaces()?)? {
-        let entry = entry?;
-        fs::copy(entry.path(), interfaces.join(entry.file_name()))?;
-    }
-    let mut tool = process::command(environment.join("bin/componentize-py"));
-    tool.current_dir(&build).env("RUST_BACKTRACE", "0");
-    tool.args(["-d", "wit", "-w", "gyre:sample/app", "componentize", "app"]);
-    tool.arg("-o").arg(out);
-    process::run_quietly(&mut tool, "building the Python sample application")
+    Ok((build, environment))
+}
+
+fn componentize_py(build: &Path, environment: &Path, arguments: &[&str], out: &Path) -> Result<()> {
+    // The tool asks the `python` on the path where its packages are.
+    let programs = environment.join("bin");
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(programs.clone()).chain(std::env::split_paths(&others));
+    let mut tool = process::command(programs.join("componentize-py"));
+    tool.current_dir(build).env("PATH", std::env::join_paths(path)?).env("RUST_BACKTRACE", "0");
+    tool.env("VIRTUAL_ENV", environment).args(arguments).args(["componentize", "app", "-o"]);
+    process::run_quietly(tool.arg(out), "building a Python sample application")
 }
 
 /// A fresh copy of `sources` in the cache, where tools may write what they like.
@@ -214,28 +280,32 @@ fn workshop(name: &str, sources: &Path) -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    for entry in WalkDir::new(sources) {
+    copy_folder(sources, &folder)?;
+    Ok(folder)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    for entry in WalkDir::new(from) {
         let entry = entry?;
-        let relative = entry.path().strip_prefix(sources).expect("it is below sources");
-        let to = folder.join(relative);
+        let to = to.join(entry.path().strip_prefix(from).expect("it is below the folder"));
         if entry.file_type().is_dir() {
             fs::create_dir_all(&to)?;
         } else {
             fs::copy(entry.path(), &to)?;
         }
     }
-    Ok(folder)
+    Ok(())
 }
 
 fn workshop_of(name: &str) -> PathBuf {
     paths::cache().join("build/apps").join(name)
 }
 
-/// The interface definitions that WASI's own Rust bindings were made of.
-fn wasi_interfaces() -> Result<PathBuf> {
-    let guests = paths::root().join("support/guests");
+/// The interface definitions that WASI's own Rust bindings were made of: those of the package `bindings`, which the
+/// Rust workspace in `user` uses.
+fn interfaces_of(bindings: &str, user: &Path) -> Result<PathBuf> {
     let mut cargo = process::command("cargo");
-    cargo.current_dir(&guests).args(["metadata", "--format-version", "1", "--locked"]);
+    cargo.current_dir(user).args(["metadata", "--format-version", "1", "--locked"]);
     let output = cargo.output().context("cargo metadata")?;
     if !output.status.success() {
         bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -245,8 +315,8 @@ fn wasi_interfaces() -> Result<PathBuf> {
         .as_array()
         .into_iter()
         .flatten()
-        .find(|package| package["name"] == "wasip2")
+        .find(|package| package["name"] == bindings)
         .and_then(|package| package["manifest_path"].as_str())
-        .context("the guests no longer use wasip2")?;
+        .with_context(|| format!("{} no longer uses {bindings}", user.display()))?;
     Ok(Path::new(manifest).with_file_name("wit").join("deps"))
 }
