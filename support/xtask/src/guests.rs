@@ -32,6 +32,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The guests that are core modules.
+const MODULES: [&str; 6] =
+    ["--bins", "--features=modules", "--example", "hello-2022", "--example", "sdk-2022"];
+
 /// Builds the guests and puts them where tests look: `target/guests/<name>.wasm`, with the toolchain's
 /// environment in `toolchain.json` for those tests that run a build of their own.
 pub(crate) fn build(toolchain: &Toolchain) -> Result<()> {
@@ -44,13 +48,15 @@ pub(crate) fn build(toolchain: &Toolchain) -> Result<()> {
     let (folder, is_new) = digest::fill_once(&paths::cache(), "guests", &digest, |folder| {
         println!("Building the guests");
         let build = paths::cache().join("build/guests");
-        for (target, kind) in [("wasm32-wasip2", "--examples"), ("wasm32-wasip1", "--bins")] {
+        for (target, which) in [("wasm32-wasip2", &["--examples"][..]), ("wasm32-wasip1", &MODULES)]
+        {
             let mut cargo = toolchain.cargo();
-            cargo.current_dir(&sources).args(["build", "--release", "--locked", kind]);
+            cargo.current_dir(&sources).args(["build", "--release", "--locked"]).args(which);
             cargo.args(["--target", target]).arg("--target-dir").arg(&build);
             process::run_quietly(&mut cargo, "building the guests")?;
         }
         collect(&build.join("wasm32-wasip2/release/examples"), folder)?;
+        collect(&build.join("wasm32-wasip1/release/examples"), folder)?;
         collect(&build.join("wasm32-wasip1/release"), folder)
     })?;
     let place = paths::target().join("guests");
