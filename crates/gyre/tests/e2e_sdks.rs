@@ -169,6 +169,20 @@ fn stores_and_greets(site: &Site, language: &str) {
 }
 
 #[test]
+fn the_bindings_of_spin_1_4_make_core_modules_that_run() {
+    let app = TestApp::of_sdk("rust1");
+    let module = fs_err::read(app.path().join("app.wasm")).unwrap();
+    assert!(module.starts_with(b"\0asm\x01\0\0\0"), "it is a core module");
+    let up = Gyre::new().up(app.path(), &[]);
+    let site = up.site();
+    assert_eq!(site.get("/").expect(200).text(), "Greetings from Rust");
+    assert_eq!(site.get("/key/colour").expect(404).text(), "not stored");
+    let _ = site.post("/key/colour", "blue").expect(200);
+    assert_eq!(site.get("/key/colour").expect(200).text(), "blue");
+    assert_eq!(site.get("/elsewhere").expect(404).text(), "no such page");
+}
+
+#[test]
 fn the_rust_sdk_3_makes_core_modules_that_run() {
     let app = TestApp::of_sdk("rust3");
     let module = fs_err::read(app.path().join("app.wasm")).unwrap();

@@ -64,9 +64,11 @@ pub(crate) fn build(toolchain: &Toolchain) -> Result<()> {
     place("wagi-as", "", wagi_as)
 }
 
-/// The Rust SDK of several ages: 5, 3 (which makes core modules), 6 (WASI 0.3's release candidate) and 7 (WASI 0.3).
-const RUST: [(&str, &str); 4] = [
+/// The Rust SDK of several ages: 5, the bindings of Spin 1.4 and 3 (which make core modules), 6 (WASI 0.3's release
+/// candidate) and 7 (WASI 0.3).
+const RUST: [(&str, &str); 5] = [
     ("rust", "wasm32-wasip2"),
+    ("rust1", "wasm32-wasip1"),
     ("rust3", "wasm32-wasip1"),
     ("rust6", "wasm32-wasip2"),
     ("rust7", "wasm32-wasip2"),

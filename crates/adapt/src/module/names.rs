@@ -69,7 +69,8 @@ pub(super) fn renew(bytes: &[u8], module: &Module) -> Result<Vec<u8>, AdaptError
                 let mut imports = ImportSection::new();
                 for import in section.into_imports() {
                     let import = import.map_err(invalid)?;
-                    let ty = RoundtripReencoder.entity_type(import.ty).map_err(unknown)?;
+                    let ty =
+                        RoundtripReencoder.entity_type(import.ty).map_err(|it| unknown(&it))?;
                     let (module, name) = import_name(import.module, import.name);
                     imports.import(&module, name, ty);
                 }
@@ -80,7 +81,8 @@ pub(super) fn renew(bytes: &[u8], module: &Module) -> Result<Vec<u8>, AdaptError
                 for export in section {
                     let export = export.map_err(invalid)?;
                     let Some(name) = export_name(export.name, module) else { continue };
-                    let kind = RoundtripReencoder.export_kind(export.kind).map_err(unknown)?;
+                    let kind =
+                        RoundtripReencoder.export_kind(export.kind).map_err(|it| unknown(&it))?;
                     exports.export(&name, kind, export.index);
                 }
                 renewed.section(&exports);
@@ -97,7 +99,7 @@ pub(super) fn renew(bytes: &[u8], module: &Module) -> Result<Vec<u8>, AdaptError
     Ok(renewed.finish())
 }
 
-fn unknown(error: Error<Infallible>) -> AdaptError {
+fn unknown(error: &Error<Infallible>) -> AdaptError {
     AdaptError::Invalid(error.to_string())
 }
 
