@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
+use reqwest::{Client, RequestBuilder, StatusCode, header::HeaderMap, redirect::Policy};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -24,6 +24,7 @@ pub(crate) enum HttpError {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -48,6 +49,7 @@ pub(crate) async fn exchange(
     };
     let mut answer = request.timeout(time).send().await.map_err(explain)?;
     let status = answer.status();
+    let headers = answer.headers().clone();
     let limit = if status.is_success() { limit } else { MAX_FAILURE };
     let mut body = Vec::new();
     while let Some(part) = answer.chunk().await.map_err(explain)? {
@@ -56,7 +58,7 @@ pub(crate) async fn exchange(
         }
         body.extend_from_slice(&part);
     }
-    Ok(Answer { status, body })
+    Ok(Answer { status, headers, body })
 }
 
 /// An error with its causes, which is where the reason is.

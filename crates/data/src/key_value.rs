@@ -3,6 +3,8 @@
 //! What follows is true of SQLite. Reads run where they are called, on one of the file's reading connections. Writes of all guests of a file that
 //! are under way at the same moment share one transaction and so one sync; each is answered after it.
 
+mod cosmos;
+mod dynamo;
 mod file;
 mod local;
 mod redis;
@@ -17,9 +19,14 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{KeyValueError, KeyValueLimits, Location, open_files::OpenFiles, pool::Pool};
+use cosmos::Cosmos;
+use dynamo::Dynamo;
 use file::File;
 use local::Local;
 use redis::Redis;
+
+pub use cosmos::CosmosSettings;
+pub use dynamo::DynamoSettings;
 
 /// A listing or many values are read in place up to this many; more, on the pool.
 const INLINE_ITEMS: usize = 64;
@@ -111,6 +118,8 @@ pub struct KeyValueStore {
 enum Engine {
     Local(Local),
     Redis(Arc<Redis>),
+    Dynamo(Arc<Dynamo>),
+    Cosmos(Arc<Cosmos>),
 }
 
 /// Calls the function of whatever engine it is.
@@ -119,6 +128,8 @@ macro_rules! engine {
         match &$self.engine {
             Engine::Local($it) => $local,
             Engine::Redis($it) => $call,
+            Engine::Dynamo($it) => $call,
+            Engine::Cosmos($it) => $call,
         }
     };
     ($self:ident, $it:ident => $call:expr) => {
@@ -127,14 +138,35 @@ macro_rules! engine {
 }
 
 impl KeyValueStore {
-    /// All keys of the Redis database at `url` (`redis://` or `rediss://`). Connected to when first used, and again
+    /// All keys of the Redis database at `url` (`redis://`; TLS is not spoken). Connected to when first used, and again
     /// after a connection is lost.
     ///
     /// # Errors
-    /// The URL is none of a Redis server.
+    /// The URL is none of a Redis server, or asks for TLS.
     pub fn redis(url: &str, limits: KeyValueLimits) -> Result<Self, KeyValueError> {
         let redis = Redis::new(url, limits.result_bytes)?;
         Ok(Self { engine: Engine::Redis(Arc::new(redis)), limits })
+    }
+
+    /// All items of a DynamoDB table.
+    ///
+    /// # Errors
+    /// The endpoint is not a URL of HTTP.
+    pub fn dynamo(settings: DynamoSettings, limits: KeyValueLimits) -> Result<Self, KeyValueError> {
+        let dynamo = Dynamo::new(settings, limits.result_bytes)?;
+        Ok(Self { engine: Engine::Dynamo(Arc::new(dynamo)), limits })
+    }
+
+    /// All documents of a Cosmos DB container.
+    ///
+    /// # Errors
+    /// The endpoint is not a URL of HTTP, or the key is malformed.
+    pub fn cosmos(
+        settings: &CosmosSettings,
+        limits: KeyValueLimits,
+    ) -> Result<Self, KeyValueError> {
+        let cosmos = Cosmos::new(settings, limits.result_bytes)?;
+        Ok(Self { engine: Engine::Cosmos(Arc::new(cosmos)), limits })
     }
 
     /// The value of `key`.
@@ -190,8 +222,8 @@ impl KeyValueStore {
         engine!(self, it => it.delete(key).await)
     }
 
-    /// Sets all or, except in Azure Cosmos DB and beyond 100 keys in DynamoDB, none. Of a key that comes twice, the last
-    /// value counts.
+    /// Sets all or none. In Cosmos DB, and beyond 100 keys or 3 MiB in DynamoDB, those before a failure stay set. Of a
+    /// key that comes twice, the last value counts.
     ///
     /// # Errors
     /// As [`KeyValueStore::set`].
@@ -211,7 +243,8 @@ impl KeyValueStore {
     }
 
     /// Adds `delta` to the number at `key` (a missing one is 0), wrapping around; returns the sum. In SQLite the number
-    /// is 8 bytes, little-endian; in Redis it is decimal text, and a sum beyond its range fails.
+    /// is 8 bytes, little-endian; in Redis and DynamoDB it is decimal text, in Cosmos DB a number that no other function
+    /// wrote. Where the server adds (Redis, Cosmos DB), a sum beyond its range fails.
     ///
     /// # Errors
     /// The value is no number; or as [`KeyValueStore::set`].

@@ -38,7 +38,7 @@ use std::path::PathBuf;
 
 pub use database::{Database, DatabaseConnection, Databases, QueryResult, Value};
 pub use error::{DatabaseError, KeyValueError};
-pub use key_value::{KeyValueStore, KeyValueStores};
+pub use key_value::{CosmosSettings, DynamoSettings, KeyValueStore, KeyValueStores};
 pub use limits::{DatabaseLimits, KeyValueLimits};
 
 /// Where a store or database is kept.

@@ -190,7 +190,7 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) from: FromArgs,
     /// Build it first
-    #[arg(long, env = "SPIN_ALWAYS_BUILD", hide_env = true)]
+    #[arg(long, env = "SPIN_ALWAYS_BUILD", hide_env = true, value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) build: bool,
     /// An environment variable for every component
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = key_value)]
@@ -210,8 +210,21 @@ pub(crate) struct UpArgs {
     /// The folder for downloaded and compiled components
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
+    /// Accepted for compatibility: see --cache-dir
+    #[arg(
+        long,
+        env = "WASMTIME_CACHE_FILE",
+        hide = true,
+        hide_env = true,
+        value_name = "FILE",
+        conflicts_with = "disable_cache"
+    )]
+    pub(crate) cache: Option<PathBuf>,
+    /// Accepted for compatibility: native debuggers are not served
+    #[arg(long, hide = true)]
+    pub(crate) debug_info: bool,
     /// Compile in memory: neither read nor write the cache
-    #[arg(long, alias = "disable-wasmtime-cache", env = "DISABLE_WASMTIME_CACHE", hide_env = true)]
+    #[arg(long, alias = "disable-wasmtime-cache", env = "DISABLE_WASMTIME_CACHE", hide_env = true, value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) disable_cache: bool,
     /// Allocate instances one by one instead of from a pool
     #[arg(long)]
@@ -388,7 +401,7 @@ pub(crate) struct RegistryPushArgs {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, default_missing_value = "true", num_args = 0..=1, require_equals = true)]
     pub(crate) compose: bool,
     /// Build it first
-    #[arg(long, env = "SPIN_ALWAYS_BUILD", hide_env = true)]
+    #[arg(long, env = "SPIN_ALWAYS_BUILD", hide_env = true, value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) build: bool,
     /// The folder for downloaded and composed components
     #[arg(long, value_name = "DIR")]
@@ -443,7 +456,7 @@ pub(crate) struct DeployArgs {
     #[command(flatten)]
     pub(crate) server: ServerUrlArgs,
     /// Build it first
-    #[arg(long, env = "SPIN_ALWAYS_BUILD", hide_env = true)]
+    #[arg(long, env = "SPIN_ALWAYS_BUILD", hide_env = true, value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) build: bool,
     /// Set a variable of the application
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = key_value)]

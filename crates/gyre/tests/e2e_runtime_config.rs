@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
-use gyre_testkit::{Gyre, LibsqlDouble, Service, TestApp};
+use gyre_testkit::{DynamoDouble, Gyre, HttpDouble, LibsqlDouble, Service, TestApp};
 
 /// An app of that guest, with a runtime configuration file beside its manifest.
 fn app(guest: &str, component: &str, config: &str) -> (TestApp, String) {
@@ -78,6 +78,54 @@ fn a_database_is_on_a_libsql_server() {
     assert!(!app.path().join(".spin/sqlite_db.db").exists());
     // Each guest closes what it opened.
     gyre_testkit::until("streams are closed", || (server.streams() == 0).then_some(()));
+}
+
+#[test]
+fn a_store_is_a_table_of_dynamodb() {
+    let server = DynamoDouble::start();
+    let config = format!(
+        "[key_value_store.default]\ntype = \"aws_dynamo\"\nregion = {:?}\ntable = {:?}\n",
+        DynamoDouble::REGION,
+        DynamoDouble::TABLE
+    );
+    let (app, file) = app("key-value", "key_value_stores = [\"default\"]", &config);
+    let gyre = Gyre::new()
+        .with_env("AWS_ENDPOINT_URL_DYNAMODB", server.url())
+        .with_env("AWS_ACCESS_KEY_ID", DynamoDouble::ACCESS_KEY)
+        .with_env("AWS_SECRET_ACCESS_KEY", DynamoDouble::SECRET_KEY)
+        .with_env("AWS_SESSION_TOKEN", DynamoDouble::TOKEN);
+    let up = gyre.up(app.path(), &["--runtime-config-file", &file, "--key-value", "seed=1"]);
+    let _ = up.site().get("/increment?key=visits").expect(200);
+    assert_eq!(up.site().get("/get?key=seed").expect(200).text(), "1");
+    drop(up);
+    let up = gyre.up(app.path(), &["--runtime-config-file", &file]);
+    assert_eq!(up.site().get("/get?key=visits").expect(200).text(), "1");
+}
+
+#[test]
+fn a_variable_is_a_secret_of_a_key_vault() {
+    let vault = HttpDouble::start(|request| {
+        let answer = match request.uri().path() {
+            "/the-tenant/oauth2/v2.0/token" => r#"{"access_token":"t","expires_in":3600}"#,
+            "/secrets/color" => r#"{"value":"blue"}"#,
+            other => panic!("{other} was asked for"),
+        };
+        http::Response::new(answer.into())
+    });
+    let config = format!(
+        "[[variables_provider]]\ntype = \"azure_key_vault\"\nvault_url = {:?}\n",
+        vault.url()
+    );
+    let component = "[component.configured.variables]\ncolor = \"{{ color }}\"\n\
+        [variables]\ncolor = { required = true }\n";
+    let (app, file) = app("variables", component, &config);
+    let gyre = Gyre::new()
+        .with_env("AZURE_AUTHORITY_HOST", vault.url())
+        .with_env("AZURE_TENANT_ID", "the-tenant")
+        .with_env("AZURE_CLIENT_ID", "the-client")
+        .with_env("AZURE_CLIENT_SECRET", "geheim");
+    let up = gyre.up(app.path(), &["--runtime-config-file", &file]);
+    assert_eq!(up.site().get("/get?name=color").expect(200).text(), "blue");
 }
 
 #[test]

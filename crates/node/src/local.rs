@@ -71,6 +71,10 @@ pub struct LocalConfig {
     pub cache: Option<PathBuf>,
     /// Where components are compiled.
     pub compiler: Compiler,
+    /// Instances that may exist at once.
+    pub instances: u32,
+    /// The other measures of their pool.
+    pub pool: gyre_runtime::PoolSettings,
     /// Whether instances come from a pool.
     pub is_pooling: bool,
     /// Whether guests have `wasi:otel`.
@@ -195,6 +199,8 @@ impl LocalNode {
             cache,
             compiler: config.compiler,
             is_pooling: config.is_pooling,
+            instances: config.instances,
+            pool: config.pool,
             ..RuntimeConfig::default()
         })?;
         let application = Arc::new(config.application);
@@ -219,6 +225,8 @@ impl LocalNode {
                 StoreKind::Memory => Ok(stores.open(&Location::Memory, &label, limits)),
                 StoreKind::File(path) => Ok(stores.open(&Location::File(path), &label, limits)),
                 StoreKind::Redis(url) => KeyValueStore::redis(url.expose(), limits),
+                StoreKind::Dynamo(settings) => KeyValueStore::dynamo(settings, limits),
+                StoreKind::Cosmos(settings) => KeyValueStore::cosmos(&settings, limits),
             };
             let failed = |source| LocalError::Store { label: label.clone(), source };
             all.insert(label.clone(), store.map_err(failed)?);

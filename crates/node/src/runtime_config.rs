@@ -9,10 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gyre_data::{CosmosSettings, DynamoSettings};
 use gyre_model::Secret;
 use gyre_runtime::{
-    ClientTls, ClientTlsError, ClientTlsSettings, ConnectionLimits, LlmBackend, LlmProtocol,
-    OutboundConfig, VariablesProvider, Vault,
+    AzureCloud, AzureKeyVault, AzurePrincipal, ClientTls, ClientTlsError, ClientTlsSettings,
+    ConnectionLimits, LlmBackend, LlmProtocol, OutboundConfig, VariablesProvider, Vault,
 };
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -92,16 +93,60 @@ enum Provider {
         mount: String,
         prefix: Option<String>,
     },
-    AzureKeyVault(#[allow(dead_code, reason = "it is refused")] toml::Table),
+    AzureKeyVault {
+        vault_url: String,
+        client_id: Option<String>,
+        client_secret: Option<Text>,
+        tenant_id: Option<String>,
+        authority_host: Option<Cloud>,
+    },
+}
+
+/// One of Azure's clouds, in Azure's words.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[allow(clippy::enum_variant_names, reason = "the words are Spin's")]
+enum Cloud {
+    AzurePublicCloud,
+    AzureChina,
+    AzureGermany,
+    AzureGovernment,
+}
+
+impl From<Cloud> for AzureCloud {
+    fn from(cloud: Cloud) -> Self {
+        match cloud {
+            Cloud::AzurePublicCloud => Self::Public,
+            Cloud::AzureChina => Self::China,
+            Cloud::AzureGermany => Self::Germany,
+            Cloud::AzureGovernment => Self::Government,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Store {
-    Spin { path: Option<PathBuf> },
-    Redis { url: Text },
-    AzureCosmos(#[allow(dead_code, reason = "it is refused")] toml::Table),
-    AwsDynamo(#[allow(dead_code, reason = "it is refused")] toml::Table),
+    Spin {
+        path: Option<PathBuf>,
+    },
+    Redis {
+        url: Text,
+    },
+    AzureCosmos {
+        key: Option<Text>,
+        account: String,
+        database: String,
+        container: String,
+    },
+    AwsDynamo {
+        region: String,
+        table: String,
+        access_key: Option<String>,
+        secret_key: Option<Text>,
+        token: Option<Text>,
+        #[serde(default)]
+        consistent_read: bool,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -219,6 +264,10 @@ pub enum StoreKind {
     File(PathBuf),
     /// In the Redis database at that URL.
     Redis(Secret<String>),
+    /// In a table of DynamoDB.
+    Dynamo(DynamoSettings),
+    /// In a container of Cosmos DB.
+    Cosmos(CosmosSettings),
 }
 
 /// Where a database is.
@@ -323,8 +372,23 @@ impl RuntimeFile {
                 Store::Spin { path: None } => StoreKind::Memory,
                 Store::Spin { path: Some(path) } => StoreKind::File(folder.join(path)),
                 Store::Redis { url } => StoreKind::Redis(url.0),
-                Store::AzureCosmos(_) => return Err(unsupported_type("azure_cosmos")),
-                Store::AwsDynamo(_) => return Err(unsupported_type("aws_dynamo")),
+                Store::AzureCosmos { key, account, database, container } => {
+                    StoreKind::Cosmos(cosmos(&label, key, &account, database, container)?)
+                }
+                Store::AwsDynamo {
+                    region,
+                    table,
+                    access_key,
+                    secret_key,
+                    token,
+                    consistent_read,
+                } => {
+                    let keys = access_key.zip(secret_key).map(|(id, secret)| (id, secret, token));
+                    let mut settings = dynamo(&label, keys, environment)?;
+                    (settings.region, settings.table) = (region, table);
+                    settings.consistent_read = consistent_read;
+                    StoreKind::Dynamo(settings)
+                }
             };
             stores.insert(label, kind);
         }
@@ -415,6 +479,7 @@ impl RuntimeFile {
             // A table that does not say so turns it off, as in Spin.
             is_http_pooled: http.is_none_or(|it| it.connection_pooling),
             client_tls,
+            ..OutboundConfig::default()
         })
     }
 
@@ -423,8 +488,8 @@ impl RuntimeFile {
             let kind = match store {
                 Store::Spin { .. } => "spin",
                 Store::Redis { .. } => "redis",
-                Store::AzureCosmos(_) => "azure_cosmos",
-                Store::AwsDynamo(_) => "aws_dynamo",
+                Store::AzureCosmos { .. } => "azure_cosmos",
+                Store::AwsDynamo { .. } => "aws_dynamo",
             };
             format!("[key_value_store.{label}: {kind}]")
         });
@@ -470,8 +535,59 @@ impl Tls {
     }
 }
 
-fn unsupported_type(kind: &str) -> RuntimeFileError {
-    RuntimeFileError::Unsupported(format!("type = {kind:?}"))
+/// A container of Cosmos DB.
+fn cosmos(
+    label: &str,
+    key: Option<Text>,
+    account: &str,
+    database: String,
+    container: String,
+) -> Result<CosmosSettings, RuntimeFileError> {
+    let Some(key) = key else {
+        let text = format!("key_value_store.{label} of type \"azure_cosmos\" without a key");
+        return Err(RuntimeFileError::Unsupported(text));
+    };
+    let is_label = |it: &str| it.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    if account.is_empty() || !is_label(account) {
+        return Err(RuntimeFileError::Value {
+            key: format!("key_value_store.{label}.account"),
+            reason: format!("{account:?} is no account's name"),
+        });
+    }
+    let endpoint = format!("https://{account}.documents.azure.com/");
+    Ok(CosmosSettings { endpoint, key: key.0, database, container })
+}
+
+/// With what a table of DynamoDB is asked: the keys given, or those of the environment.
+fn dynamo(
+    label: &str,
+    keys: Option<(String, Text, Option<Text>)>,
+    environment: &BTreeMap<String, String>,
+) -> Result<DynamoSettings, RuntimeFileError> {
+    let get = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
+    let (access_key, secret_key, token) = match keys {
+        Some((id, secret, token)) => (id, secret.0, token.map(|token| token.0)),
+        None => match get("AWS_ACCESS_KEY_ID").zip(get("AWS_SECRET_ACCESS_KEY")) {
+            Some((id, secret)) => (id, secret.into(), get("AWS_SESSION_TOKEN").map(Into::into)),
+            None => {
+                return Err(RuntimeFileError::Value {
+                    key: format!("key_value_store.{label}"),
+                    reason: "neither access_key and secret_key nor AWS_ACCESS_KEY_ID and \
+                        AWS_SECRET_ACCESS_KEY are set"
+                        .to_owned(),
+                });
+            }
+        },
+    };
+    Ok(DynamoSettings {
+        region: String::new(),
+        table: String::new(),
+        access_key,
+        secret_key,
+        token,
+        endpoint: get("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| get("AWS_ENDPOINT_URL")),
+        consistent_read: false,
+    })
 }
 
 impl Networking {
@@ -513,7 +629,41 @@ impl Provider {
                     RuntimeFileError::Value { key: "variables_provider.url".to_owned(), reason }
                 })?))
             }
-            Self::AzureKeyVault(_) => return Err(unsupported_type("azure_key_vault")),
+            Self::AzureKeyVault {
+                vault_url,
+                client_id,
+                client_secret,
+                tenant_id,
+                authority_host,
+            } => {
+                let wrong = |reason: &str| RuntimeFileError::Value {
+                    key: "variables_provider".to_owned(),
+                    reason: reason.to_owned(),
+                };
+                let principal = match (client_id, client_secret, tenant_id) {
+                    (Some(client_id), Some(client_secret), Some(tenant_id)) => AzurePrincipal {
+                        tenant_id,
+                        client_id,
+                        client_secret: client_secret.0,
+                        cloud: authority_host.map(Into::into).unwrap_or_default(),
+                        authority: None,
+                    },
+                    (None, None, None) => AzurePrincipal::from_environment(environment)
+                        .ok_or_else(|| {
+                            wrong(
+                                "neither client_id, client_secret and tenant_id nor AZURE_CLIENT_ID, \
+                                 AZURE_CLIENT_SECRET and AZURE_TENANT_ID are set",
+                            )
+                        })?,
+                    _ => {
+                        return Err(wrong(
+                            "client_id, client_secret and tenant_id go together: give all or none",
+                        ));
+                    }
+                };
+                let vault = AzureKeyVault::new(&vault_url, principal);
+                VariablesProvider::remote(std::sync::Arc::new(vault.map_err(|it| wrong(&it))?))
+            }
         })
     }
 }
@@ -630,14 +780,61 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_yet_is_refused_rather_than_ignored() {
-        for text in [
-            "[[variables_provider]]\ntype = 'azure_key_vault'\nvault_url = 'http://a'\n",
-            "[key_value_store.a]\ntype = 'aws_dynamo'\nregion = 'r'\ntable = 't'\n",
-        ] {
-            let error = resolve(text).unwrap_err();
-            assert!(matches!(error, RuntimeFileError::Unsupported(_)), "{text}: {error:?}");
-        }
+    fn the_seed_of_the_fuzz_target_has_every_key() {
+        parse(include_str!("../../../fuzz/seeds/runtime_config/all.toml")).unwrap();
+        parse_dotenv(include_str!("../../../fuzz/seeds/runtime_config/one.env")).unwrap();
+    }
+
+    #[test]
+    fn stores_of_clouds_have_their_keys_from_the_file_or_the_environment() {
+        let with = |text: &str, environment: &[(&str, &str)]| {
+            let all = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            parse(text).unwrap().resolve(Path::new(""), &all).map(|mut it| it.stores.remove("a"))
+        };
+        let table = "[key_value_store.a]\ntype = 'aws_dynamo'\nregion = 'r'\ntable = 't'\n";
+        let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "geheim")];
+        let Ok(Some(StoreKind::Dynamo(settings))) = with(table, &keys) else { panic!() };
+        assert_eq!((&*settings.region, &*settings.table, &*settings.access_key), ("r", "t", "id"));
+        assert!(!settings.consistent_read && settings.endpoint.is_none());
+        assert!(!format!("{settings:?}").contains("geheim"));
+        let text = format!(
+            "{table}access_key = 'own'\nsecret_key = 'x'\ntoken = 'y'\nconsistent_read = true\n"
+        );
+        let endpoint = [("AWS_ENDPOINT_URL", "http://e")];
+        let Ok(Some(StoreKind::Dynamo(settings))) = with(&text, &endpoint) else { panic!() };
+        assert_eq!(settings.access_key, "own");
+        assert!(settings.consistent_read && settings.token.is_some());
+        assert_eq!(settings.endpoint.as_deref(), Some("http://e"));
+        assert!(matches!(with(table, &keys[..1]), Err(RuntimeFileError::Value { .. })));
+
+        let container = "[key_value_store.a]\ntype = 'azure_cosmos'\naccount = 'acc'\n\
+            database = 'd'\ncontainer = 'c'\n";
+        let text = format!("{container}key = 'Z2VoZWlt'\n");
+        let Ok(Some(StoreKind::Cosmos(settings))) = with(&text, &[]) else { panic!() };
+        assert_eq!(settings.endpoint, "https://acc.documents.azure.com/");
+        assert!(matches!(with(container, &[]), Err(RuntimeFileError::Unsupported(_))));
+        let text = text.replace("'acc'", "'acc.example/'");
+        assert!(matches!(with(&text, &[]), Err(RuntimeFileError::Value { .. })));
+    }
+
+    #[test]
+    fn a_key_vault_is_asked_as_a_principal_that_is_given_whole_or_by_the_environment() {
+        let with = |text: &str, environment: &[(&str, &str)]| {
+            let vault =
+                "[[variables_provider]]\ntype = 'azure_key_vault'\nvault_url = 'https://v'\n";
+            let all = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            parse(&format!("{vault}{text}"))?.resolve(Path::new(""), &all)
+        };
+        let all = "client_id = 'c'\nclient_secret = 's'\ntenant_id = 't'\n";
+        with(all, &[]).unwrap();
+        with(&format!("{all}authority_host = 'AzureGermany'\n"), &[]).unwrap();
+        with(&format!("{all}authority_host = 'Elsewhere'\n"), &[]).unwrap_err();
+        let environment =
+            [("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s"), ("AZURE_TENANT_ID", "t")];
+        with("", &environment).unwrap();
+        with("", &environment[1..]).unwrap_err();
+        let error = with("client_id = 'c'\n", &environment).unwrap_err();
+        assert!(error.to_string().contains("all or none"), "{error}");
     }
 
     #[test]

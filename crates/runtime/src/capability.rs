@@ -39,8 +39,10 @@ pub use grants::DataGrants;
 pub(crate) use grants::{GrantError, Grants};
 pub use llm::{LlmBackend, LlmProtocol};
 pub(crate) use otel::{PACKAGE as OTEL, add_to_linker as add_otel_to_linker};
+pub use variables::{
+    AzureCloud, AzureKeyVault, AzurePrincipal, RemoteVariables, Variables, VariablesProvider, Vault,
+};
 pub(crate) use variables::{Defaults, defaults};
-pub use variables::{RemoteVariables, Variables, VariablesProvider, Vault};
 
 use self::traced::InstanceTrace;
 use crate::{
@@ -58,6 +60,8 @@ pub(crate) struct AppShared {
     connections: Arc<http_out::Pool>,
     /// How TLS is spoken with some hosts.
     client_tls: Vec<ClientTls>,
+    /// The host that is spoken HTTP/2 with in the clear.
+    h2c_authority: Option<String>,
     /// The longest payload of an MQTT message, in bytes.
     mqtt_payload_bytes: Option<u64>,
     /// Its connections to PostgreSQL.
@@ -79,6 +83,7 @@ impl AppShared {
                 .limiting(spec.outbound.connections),
             connections: Arc::new(http_out::Pool::new(spec.outbound.is_http_pooled)),
             client_tls: spec.outbound.client_tls.clone(),
+            h2c_authority: spec.outbound.h2c_authority.clone(),
             mqtt_payload_bytes: spec.outbound.mqtt_payload_bytes,
             postgres: postgres::Pools::default(),
             models: llm::Models::new(spec.llm.clone()),

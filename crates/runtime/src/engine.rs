@@ -4,6 +4,7 @@
 //! and most components do not need it. A component is compiled for the one that it needs.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
@@ -47,6 +48,8 @@ pub struct RuntimeConfig {
     pub is_pooling: bool,
     /// Instances that may exist at once in the process.
     pub instances: u32,
+    /// The pool's other measures.
+    pub pool: PoolSettings,
     /// Whether the stack that a guest ran on is cleared before another guest's run. No compiled code reads what it
     /// did not write there; this holds even if the compiler should once be wrong about that. It costs some 2.5
     /// microseconds a request.
@@ -65,10 +68,63 @@ impl Default for RuntimeConfig {
             compiler: Compiler::InProcess,
             is_pooling: true,
             instances: 1_000,
+            pool: PoolSettings::default(),
             clears_stacks: true,
             idle_time: Some(Duration::from_mins(10)),
             max_loaded: 2_000,
         }
+    }
+}
+
+/// Measures of the pool of instances that are other than usual.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolSettings(BTreeMap<&'static str, u64>);
+
+/// What environment variables say of the pool, after `SPIN_WASMTIME_`.
+const POOL_SETTINGS: [&str; 15] = [
+    "INSTANCE_COUNT",
+    "TOTAL_MEMORIES",
+    "TOTAL_TABLES",
+    "TOTAL_STACKS",
+    "TOTAL_CORE_INSTANCES",
+    "INSTANCE_TABLE_ELEMENTS",
+    "INSTANCE_SIZE",
+    "CORE_INSTANCE_SIZE",
+    "CORE_INSTANCE_COUNT",
+    "INSTANCE_TABLES",
+    "INSTANCE_MEMORIES",
+    "MAX_TABLES_PER_MODULE",
+    "MAX_MEMORIES_PER_MODULE",
+    "LINEAR_MEMORY_KEEP_RESIDENT",
+    "TABLE_KEEP_RESIDENT",
+];
+
+impl PoolSettings {
+    /// What `SPIN_WASMTIME_*` say: counts, and sizes in bytes. What a component may be made of can be lowered by them,
+    /// not raised.
+    ///
+    /// # Errors
+    /// A value is not a number that it can be: the text names the variable.
+    pub fn from_environment(variables: &BTreeMap<String, String>) -> Result<Self, String> {
+        let mut settings = BTreeMap::new();
+        for name in POOL_SETTINGS {
+            let variable = format!("SPIN_WASMTIME_{name}");
+            let Some(text) = variables.get(&variable) else { continue };
+            let wrong = |why: &dyn std::fmt::Display| {
+                format!("failed to parse env var `{variable}={text}`: {why}")
+            };
+            let value: u32 = text.parse().map_err(|error| wrong(&error))?;
+            settings.insert(name, u64::from(value));
+        }
+        Ok(Self(settings))
+    }
+
+    fn get(&self, name: &str, usual: u32) -> u32 {
+        self.0.get(name).map_or(usual, |value| *value as u32)
+    }
+
+    fn size(&self, name: &str, usual: usize) -> usize {
+        self.0.get(name).map_or(usual, |value| *value as usize)
     }
 }
 
@@ -251,8 +307,7 @@ fn start(abi: Abi, config: &RuntimeConfig) -> wasmtime::Result<Engine> {
     plain.async_stack_zeroing(config.clears_stacks);
     if config.is_pooling {
         let mut pooled = plain.clone();
-        pooled
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(abi, config.instances)));
+        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(abi, config)));
         match Engine::new(&pooled) {
             Ok(engine) => return Ok(engine),
             // Small machines and emulators do not give out that much address space.
@@ -267,27 +322,33 @@ fn start(abi: Abi, config: &RuntimeConfig) -> wasmtime::Result<Engine> {
 ///
 /// With the page map at hand only pages that were written are copied back, so much can be kept; without it all that
 /// is kept is copied each time, so little should be.
-fn pool(abi: Abi, instances: u32) -> PoolingAllocationConfig {
+fn pool(abi: Abi, config: &RuntimeConfig) -> PoolingAllocationConfig {
+    let (instances, set) = (config.instances, &config.pool);
     // Each task of a guest that waits within a call keeps one, beside the one on which the next call runs.
     let stacks = if abi == Abi::Async { 4 } else { 1 };
     let has_pagemap = PoolingAllocationConfig::is_pagemap_scan_available();
     let mut pool = PoolingAllocationConfig::new();
+    let instances = set.get("INSTANCE_COUNT", instances);
+    let core = instances.saturating_mul(4).max(limiter::CORE_INSTANCES);
+    let tables = instances.saturating_mul(2).max(limiter::TABLES);
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(4).max(limiter::CORE_INSTANCES))
-        .total_memories(instances.max(limiter::MEMORIES))
-        .total_tables(instances.saturating_mul(2).max(limiter::TABLES))
-        .total_stacks(instances.saturating_mul(stacks))
-        .max_component_instance_size(10 << 20)
-        .max_core_instance_size(10 << 20)
-        .max_core_instances_per_component(limiter::CORE_INSTANCES)
-        .max_tables_per_component(limiter::TABLES)
-        .max_memories_per_component(limiter::MEMORIES)
-        .max_tables_per_module(2)
-        .max_memories_per_module(2)
-        .table_elements(limiter::TABLE_ELEMENTS as usize)
+        .total_core_instances(set.get("TOTAL_CORE_INSTANCES", core))
+        .total_memories(set.get("TOTAL_MEMORIES", instances.max(limiter::MEMORIES)))
+        .total_tables(set.get("TOTAL_TABLES", tables))
+        .total_stacks(set.get("TOTAL_STACKS", instances.saturating_mul(stacks)))
+        .max_component_instance_size(set.size("INSTANCE_SIZE", 10 << 20))
+        .max_core_instance_size(set.size("CORE_INSTANCE_SIZE", 10 << 20))
+        .max_core_instances_per_component(set.get("CORE_INSTANCE_COUNT", limiter::CORE_INSTANCES))
+        .max_tables_per_component(set.get("INSTANCE_TABLES", limiter::TABLES))
+        .max_memories_per_component(set.get("INSTANCE_MEMORIES", limiter::MEMORIES))
+        .max_tables_per_module(set.get("MAX_TABLES_PER_MODULE", 2))
+        .max_memories_per_module(set.get("MAX_MEMORIES_PER_MODULE", 2))
+        .table_elements(set.size("INSTANCE_TABLE_ELEMENTS", limiter::TABLE_ELEMENTS as usize))
         .max_memory_size(1 << 32)
-        .linear_memory_keep_resident(if has_pagemap { 2 << 20 } else { 64 << 10 })
-        .table_keep_resident(64 << 10)
+        .linear_memory_keep_resident(
+            set.size("LINEAR_MEMORY_KEEP_RESIDENT", if has_pagemap { 2 << 20 } else { 64 << 10 }),
+        )
+        .table_keep_resident(set.size("TABLE_KEEP_RESIDENT", 64 << 10))
         .async_stack_keep_resident(256 << 10)
         .pagemap_scan(Enabled::Auto);
     pool
@@ -330,6 +391,49 @@ fn every(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environment_sets_the_pools_measures() {
+        let variables = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let all: Vec<String> =
+            POOL_SETTINGS.iter().map(|name| format!("SPIN_WASMTIME_{name}")).collect();
+        let pairs: Vec<_> = all.iter().map(|name| (name.as_str(), "7")).collect();
+        let pool = PoolSettings::from_environment(&variables(&pairs)).unwrap();
+        assert!(POOL_SETTINGS.iter().all(|name| pool.get(name, 1) == 7 && pool.size(name, 1) == 7));
+        let none = PoolSettings::from_environment(&variables(&[("SPIN_WASMTIME_X", "x")])).unwrap();
+        assert_eq!((none.get("INSTANCE_COUNT", 5), none), (5, PoolSettings::default()));
+        for value in ["", "-1", "many", "4294967296"] {
+            let pairs = [("SPIN_WASMTIME_TOTAL_STACKS", value)];
+            let error = PoolSettings::from_environment(&variables(&pairs)).unwrap_err();
+            assert!(error.contains("SPIN_WASMTIME_TOTAL_STACKS"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_is_set_smaller_takes_less_of_a_component() {
+        let run = async |name: &'static str, value: u64, component: &str| {
+            let pool = PoolSettings(BTreeMap::from([(name, value)]));
+            let config = RuntimeConfig { pool, instances: 40, ..RuntimeConfig::default() };
+            let engine = start(Abi::Sync, &config)?;
+            let bytes = wat::parse_str(component).unwrap();
+            let component = wasmtime::component::Component::new(&engine, bytes)?;
+            let pre = Linker::<()>::new(&engine).instantiate_pre(&component)?;
+            let mut store = wasmtime::Store::new(&engine, ());
+            store.set_epoch_deadline(1);
+            pre.instantiate_async(&mut store).await.map(drop)
+        };
+        let tables =
+            "(component (core module $m (table 9 funcref)) (core instance (instantiate $m)))";
+        run("INSTANCE_TABLE_ELEMENTS", 9, tables).await.unwrap();
+        run("INSTANCE_TABLE_ELEMENTS", 8, tables).await.unwrap_err();
+        let memories = "(component (core module $m (memory 1)) (core instance (instantiate $m))
+            (core instance (instantiate $m)))";
+        run("INSTANCE_MEMORIES", 2, memories).await.unwrap();
+        run("INSTANCE_MEMORIES", 1, memories).await.unwrap_err();
+        run("CORE_INSTANCE_COUNT", 1, memories).await.unwrap_err();
+    }
 
     #[test]
     fn what_guests_do_not_need_is_off() {

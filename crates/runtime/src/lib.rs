@@ -40,10 +40,11 @@ pub use app::{App, Stats};
 pub use body::GuestBody;
 pub use cache::CacheConfig;
 pub use capability::{
-    DataGrants, LlmBackend, LlmProtocol, RemoteVariables, Variables, VariablesProvider, Vault,
+    AzureCloud, AzureKeyVault, AzurePrincipal, DataGrants, LlmBackend, LlmProtocol,
+    RemoteVariables, Variables, VariablesProvider, Vault,
 };
 pub use compile::{CompileError, CompileEvent, Compiler, compile_child_main};
-pub use engine::{Runtime, RuntimeConfig, RuntimeError};
+pub use engine::{PoolSettings, Runtime, RuntimeConfig, RuntimeError};
 pub use loaded::{LoadError, ProbeError};
 pub use outbound::{
     ClientTls, ClientTlsError, ClientTlsSettings, ConnectionLimits, OutboundConfig,

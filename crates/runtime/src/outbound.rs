@@ -9,6 +9,8 @@ pub struct OutboundConfig {
     pub connections: ConnectionLimits,
     /// The longest payload of an MQTT message, in bytes. `None`: whatever a packet takes.
     pub mqtt_payload_bytes: Option<u64>,
+    /// The `host:port` with which HTTP/2 is spoken without TLS, by prior knowledge.
+    pub h2c_authority: Option<String>,
     /// Whether connections of HTTP are kept for the next request.
     pub is_http_pooled: bool,
     /// How TLS is spoken with some hosts by some components; the first that fits counts.
@@ -20,6 +22,7 @@ impl Default for OutboundConfig {
         Self {
             connections: ConnectionLimits::default(),
             mqtt_payload_bytes: None,
+            h2c_authority: None,
             is_http_pooled: true,
             client_tls: Vec::new(),
         }

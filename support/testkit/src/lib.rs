@@ -27,7 +27,7 @@ pub use app::TestApp;
 pub use browser::{Browser, Page};
 pub use client::{Answer, Site};
 pub use collector::Collector;
-pub use doubles::{HttpDouble, LibsqlDouble};
+pub use doubles::{CosmosDouble, DynamoDouble, HttpDouble, LibsqlDouble};
 pub use gyre::{Gyre, Run, Up};
 pub use load::{Load, Report};
 pub use programs::{guest, sdk_app};

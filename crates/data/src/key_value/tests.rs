@@ -6,6 +6,8 @@ use gyre_model::Limits;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use gyre_testkit::{CosmosDouble, DynamoDouble};
+
 use super::*;
 
 fn unlimited() -> KeyValueLimits {
@@ -468,7 +470,96 @@ async fn every_engine_keeps_the_contract() {
     let server = gyre_testkit::Service::redis();
     let url = format!("redis://{}", server.address());
     let redis = KeyValueStore::redis(&url, unlimited()).unwrap();
-    keeps_the_contract(&redis, |bytes| str::from_utf8(bytes).unwrap().parse().unwrap()).await;
+    let decimal = |bytes: &[u8]| str::from_utf8(bytes).unwrap().parse().unwrap();
+    keeps_the_contract(&redis, decimal).await;
+    for consistent_read in [false, true] {
+        let server = DynamoDouble::start();
+        let settings = DynamoSettings { consistent_read, ..dynamo_settings(&server) };
+        keeps_the_contract(&KeyValueStore::dynamo(settings, unlimited()).unwrap(), decimal).await;
+    }
+    let server = CosmosDouble::start();
+    let cosmos = KeyValueStore::cosmos(&cosmos_settings(&server), unlimited()).unwrap();
+    keeps_the_contract(&cosmos, decimal).await;
+}
+
+fn dynamo_settings(server: &DynamoDouble) -> DynamoSettings {
+    DynamoSettings {
+        region: DynamoDouble::REGION.to_owned(),
+        table: DynamoDouble::TABLE.to_owned(),
+        access_key: DynamoDouble::ACCESS_KEY.to_owned(),
+        secret_key: DynamoDouble::SECRET_KEY.to_owned().into(),
+        token: Some(DynamoDouble::TOKEN.to_owned().into()),
+        endpoint: Some(server.url()),
+        consistent_read: false,
+    }
+}
+
+fn cosmos_settings(server: &CosmosDouble) -> CosmosSettings {
+    CosmosSettings {
+        endpoint: server.url(),
+        key: CosmosDouble::KEY.to_owned().into(),
+        database: CosmosDouble::DATABASE.to_owned(),
+        container: CosmosDouble::CONTAINER.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn stores_of_clouds_are_asked_again_when_they_put_off_and_say_why_they_refuse() {
+    let dynamo = DynamoDouble::start();
+    let store = KeyValueStore::dynamo(dynamo_settings(&dynamo), unlimited()).unwrap();
+    dynamo.throttle(2);
+    store.set("k", b"v".to_vec()).await.unwrap();
+    dynamo.throttle(u32::MAX);
+    let error = store.get("k").await.unwrap_err().to_string();
+    assert!(error.contains("ProvisionedThroughputExceededException"), "{error}");
+    dynamo.throttle(0);
+    let wrong = DynamoSettings { secret_key: "x".to_owned().into(), ..dynamo_settings(&dynamo) };
+    let error = KeyValueStore::dynamo(wrong, unlimited()).unwrap().get("k").await.unwrap_err();
+    assert!(error.to_string().contains("InvalidSignatureException"), "{error}");
+    let wrong = DynamoSettings { table: "x".to_owned(), ..dynamo_settings(&dynamo) };
+    let error = KeyValueStore::dynamo(wrong, unlimited()).unwrap().get("k").await.unwrap_err();
+    assert!(error.to_string().contains("Requested resource not found"), "{error}");
+
+    let cosmos = CosmosDouble::start();
+    let store = KeyValueStore::cosmos(&cosmos_settings(&cosmos), unlimited()).unwrap();
+    cosmos.throttle(2);
+    store.set("k", b"v".to_vec()).await.unwrap();
+    let key = "eA==".to_owned().into();
+    let wrong = CosmosSettings { key, ..cosmos_settings(&cosmos) };
+    let error = KeyValueStore::cosmos(&wrong, unlimited()).unwrap().get("k").await.unwrap_err();
+    assert!(error.to_string().contains("Unauthorized"), "{error}");
+    // What cannot be a document's id.
+    let error = store.set("a/b", vec![1]).await.unwrap_err();
+    let text = "Key contains an illegal character. Keys must not include any of: /\\?#";
+    assert_eq!(error, KeyValueError::Other(text.to_owned()));
+    assert_eq!(store.get("a/b").await.unwrap(), None);
+    store.delete("a/b").await.unwrap();
+    store.set("two words, Grüße", vec![1]).await.unwrap();
+    assert_eq!(store.get("two words, Grüße").await.unwrap(), Some(vec![1]));
+
+    let limits = KeyValueLimits { result_bytes: 10, ..unlimited() };
+    let dynamo = KeyValueStore::dynamo(dynamo_settings(&dynamo), limits).unwrap();
+    let cosmos = KeyValueStore::cosmos(&cosmos_settings(&cosmos), limits).unwrap();
+    for store in [dynamo, cosmos] {
+        store.set("k", vec![1; 11]).await.unwrap();
+        let error = store.get("k").await.unwrap_err();
+        assert_eq!(error, KeyValueError::ResultTooLong { limit: 10 });
+        assert!(!format!("{store:?}").contains("geheim"));
+    }
+}
+
+#[tokio::test]
+async fn increments_of_many_at_once_are_all_counted_in_clouds() {
+    let (dynamo, cosmos) = (DynamoDouble::start(), CosmosDouble::start());
+    let dynamo = KeyValueStore::dynamo(dynamo_settings(&dynamo), unlimited()).unwrap();
+    let cosmos = KeyValueStore::cosmos(&cosmos_settings(&cosmos), unlimited()).unwrap();
+    for store in [dynamo, cosmos] {
+        let all = (0..4).map(|_| store.increment("n", 1));
+        for result in futures_join(all).await {
+            result.unwrap();
+        }
+        assert_eq!(store.increment("n", 0).await.unwrap(), 4);
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs as _},
+    num::NonZeroU32,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -19,7 +20,10 @@ use gyre_node::{
     Follow, LocalConfig, LocalError, LocalLog, LocalLogConfig, LocalNode, RuntimeOptions, Seed,
     read_dotenv,
 };
-use gyre_runtime::{CompileEvent, Compiler, ReuseConfig, SqsAccess, Variables, VariablesProvider};
+use gyre_runtime::{
+    CompileEvent, Compiler, OutboundConfig, PoolSettings, ReuseConfig, RuntimeConfig, SqsAccess,
+    Variables, VariablesProvider,
+};
 use gyre_telemetry::otlp::Service;
 use serde::Serialize;
 
@@ -85,6 +89,7 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
         }
     }
     let environment: BTreeMap<String, String> = environment();
+    warn_of_ignored(&args);
     let configured = runtime_config(&args, &environment)?;
     let state = state_folder(&args, &configured, &place);
     let logs = log_folder(&args, &configured, state.as_deref());
@@ -143,14 +148,19 @@ async fn serve(args: UpArgs) -> Result<ExitCode> {
             stores: configured.stores.clone(),
             databases: configured.databases.clone(),
             blocked_networks: configured.blocked_networks.clone(),
-            outbound: configured.outbound.clone(),
+            outbound: OutboundConfig {
+                h2c_authority: environment.get("SPIN_OUTBOUND_H2C_PRIOR_KNOWLEDGE").cloned(),
+                ..configured.outbound.clone()
+            },
             llm: configured.llm.clone(),
             block_private_networks: configured.block_private_networks,
             seed: seed.clone(),
             log: log.clone(),
             cache: cache.clone(),
             compiler: Compiler::InProcess,
-            is_pooling: !args.disable_pooling,
+            is_pooling: is_pooling(&args, &environment)?,
+            instances: instances(&environment)?,
+            pool: PoolSettings::from_environment(&environment).map_err(anyhow::Error::msg)?,
             has_otel: args.experimental_wasi_otel,
             allow_transient_write: args.allow_transient_write,
         };
@@ -273,13 +283,44 @@ fn runtime_config(args: &UpArgs, environment: &BTreeMap<String, String>) -> Resu
     let options = RuntimeOptions::read(path, environment)
         .with_context(|| format!("cannot use the runtime config {path:?}"))?;
     for warning in &options.warnings {
-        printer::note(format_args!("Warning: {warning}"));
+        printer::warning(warning);
     }
     if !options.summary.is_empty() {
         let summary = options.summary.join(", ");
         printer::note(format_args!("Using runtime config {summary} from {path:?}"));
     }
     Ok(options)
+}
+
+/// Says which flags change nothing here.
+fn warn_of_ignored(args: &UpArgs) {
+    if args.cache.is_some() {
+        printer::warning(
+            "--cache (WASMTIME_CACHE_FILE) is ignored: compiled code is kept below --cache-dir",
+        );
+    }
+    if args.debug_info {
+        printer::warning("--debug-info is ignored: compiled code is not shown to native debuggers");
+    }
+}
+
+/// Whether instances come from a pool: `--disable-pooling`, or `SPIN_WASMTIME_POOLING`, which is 1 or 0.
+fn is_pooling(args: &UpArgs, environment: &BTreeMap<String, String>) -> Result<bool> {
+    match environment.get("SPIN_WASMTIME_POOLING").map(String::as_str) {
+        None | Some("1") => Ok(!args.disable_pooling),
+        Some("0") => Ok(false),
+        Some(other) => bail!("SPIN_WASMTIME_POOLING={other} not supported, only 1/0 supported"),
+    }
+}
+
+/// The instances that may exist at once: `SPIN_MAX_INSTANCE_COUNT`, or as many as usual.
+fn instances(environment: &BTreeMap<String, String>) -> Result<u32> {
+    const NAME: &str = "SPIN_MAX_INSTANCE_COUNT";
+    let Some(text) = environment.get(NAME) else { return Ok(RuntimeConfig::default().instances) };
+    match text.parse::<NonZeroU32>() {
+        Ok(instances) => Ok(instances.get()),
+        Err(error) => bail!("failed to parse env var `{NAME}={text}`: {error}"),
+    }
 }
 
 fn state_folder(args: &UpArgs, configured: &RuntimeOptions, place: &Place) -> Option<PathBuf> {

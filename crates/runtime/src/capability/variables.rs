@@ -2,6 +2,7 @@
 //!
 //! A value is looked up at every use, so that it can change under a running app: see [`Variables::replace`].
 
+mod azure;
 mod guest;
 mod vault;
 
@@ -20,6 +21,7 @@ use gyre_manifest::{
 };
 use gyre_model::{LockedApp, Secret, locked::LockedComponent};
 
+pub use azure::{AzureCloud, AzureKeyVault, AzurePrincipal};
 pub use vault::Vault;
 
 pub(crate) use guest::{add_async_to_linker, add_to_linker};

@@ -33,6 +33,8 @@ pub(super) struct Destination {
     /// Which of the app's settings of TLS is for it: who shows a certificate shares a connection with nobody who does
     /// not.
     pub(super) client_tls: Option<usize>,
+    /// Whether HTTP/2 is spoken without TLS.
+    pub(super) is_h2c: bool,
 }
 
 type Key = (ThreadId, Destination);

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     capability::{
-        Origin,
+        AppShared, Origin,
         egress::{self, ConnectError, Door, TlsPeer},
     },
     context::ChainError,
@@ -105,6 +105,7 @@ fn direct(
             },
             port: own.address.port(),
             client_tls: None,
+            is_h2c: false,
         };
         return Ok((Way::Network(to, Some(own)), request));
     }
@@ -116,6 +117,9 @@ fn direct(
         Some(port) => port.as_str().parse().map_err(|_| Error::HttpRequestUriInvalid)?,
         None => usual_port,
     };
+    let h2c = origin.app.shared.h2c_authority.as_deref();
+    // As it is written in the request.
+    let is_h2c = !is_tls && h2c.is_some_and(|it| it == authority.as_str());
     let name = host.to_string();
     if !allowed.allows(origin, scheme, &name, port) {
         return Err(Error::HttpRequestDenied);
@@ -128,7 +132,7 @@ fn direct(
     *request.uri_mut() = with_authority(uri, scheme, &host_header)?;
     let mut client_tls = origin.app.shared.client_tls.iter();
     let client_tls = client_tls.position(|it| is_tls && it.is_for(&origin.component.id, &host));
-    let to = Destination { is_tls, is_own: false, host, port, client_tls };
+    let to = Destination { is_tls, is_own: false, host, port, client_tls, is_h2c };
     Ok((Way::Network(to, None), request))
 }
 
@@ -225,8 +229,10 @@ async fn connect(
             from_connect(error)
         })?;
         if !to.is_tls {
-            let connection = Connection::start(stream, false, permit).await;
-            return connection.map_err(|error| from_hyper(&error));
+            let connection = Connection::start(stream, to.is_h2c, permit).await;
+            let connection = connection.map_err(|error| from_hyper(&error))?;
+            share(shared, to, &connection);
+            return Ok(connection);
         }
         let peer = match (own, to.client_tls) {
             (Some(own), _) => TlsPeer::Own(own),
@@ -237,12 +243,17 @@ async fn connect(
             egress::handshake(stream, peer).await.map_err(|error| from_tls(&error))?;
         let connection = Connection::start(stream, is_http2, permit).await;
         let connection = connection.map_err(|error| from_hyper(&error))?;
-        if let Connection::Http2(sender) = &connection {
-            shared.connections.put(to.clone(), Connection::Http2(sender.clone()));
-        }
+        share(shared, to, &connection);
         Ok(connection)
     };
     timeout_at(by, opened).await.map_err(|_| Error::ConnectionTimeout)?
+}
+
+/// Lets others use a connection at the same time, if it is one of HTTP/2.
+fn share(shared: &AppShared, to: &Destination, connection: &Connection) {
+    if let Connection::Http2(sender) = connection {
+        shared.connections.put(to.clone(), Connection::Http2(sender.clone()));
+    }
 }
 
 fn from_chain(origin: &Origin, error: &ChainError) -> Error {

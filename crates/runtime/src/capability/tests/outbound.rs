@@ -6,7 +6,7 @@ use ::http::{Request, Response};
 use gyre_testkit::Service;
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use tokio::net::TcpListener;
@@ -43,6 +43,33 @@ async fn connections_of_http_are_kept_unless_they_are_not_to_be() {
             settle().await;
         }
     }
+}
+
+#[tokio::test]
+async fn http2_is_spoken_in_the_clear_with_whom_it_is_known_of() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = service_fn(|request: Request<Incoming>| async move {
+                let text = format!("{:?}", request.version());
+                Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::from(text)))
+            });
+            let serve = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            tokio::spawn(async move {
+                let _ = serve.serve_connection(TokioIo::new(stream), answer).await;
+            });
+        }
+    });
+    let h2c_authority = Some(address.to_string());
+    let origin = fixture(OutboundConfig { h2c_authority, ..Default::default() }).origin();
+    let mut instance = Instance::new(&origin);
+    for _ in 0..2 {
+        assert_eq!(instance.text(&format!("http://{address}/")).await, "HTTP/2.0");
+    }
+    let other = format!("http://localhost:{}/", address.port());
+    assert_eq!(instance.text(&other).await, "HTTP/1.1");
 }
 
 #[tokio::test]
