@@ -322,3 +322,17 @@ fn interfaces_of(bindings: &str, user: &Path) -> Result<PathBuf> {
         .with_context(|| format!("{} no longer uses {bindings}", user.display()))?;
     Ok(Path::new(manifest).with_file_name("wit").join("deps"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_is_in_the_documentation() {
+        let page = fs::read_to_string(paths::root().join("docs/reference/languages.md")).unwrap();
+        for entry in fs::read_dir(paths::root().join("tests/apps")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(page.contains(&format!("\n| `{name}` |")), "{name} is not in the table");
+        }
+    }
+}
