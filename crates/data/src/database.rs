@@ -6,6 +6,7 @@ mod guard;
 mod libsql;
 mod local;
 mod policy;
+mod stream;
 
 use std::{
     collections::HashMap,
@@ -18,6 +19,8 @@ use gyre_model::Secret;
 use crate::{DatabaseError, DatabaseLimits, Location, open_files::OpenFiles};
 use libsql::LibsqlConnection;
 use local::{File, LocalConnection};
+
+pub use stream::RowStream;
 
 /// A value of a database.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,11 +194,26 @@ impl DatabaseConnection {
         sql: &str,
         parameters: Vec<Value>,
     ) -> Result<QueryResult, DatabaseError> {
-        let limit = self.limits.statement_bytes;
-        if sql.len() > limit {
-            return Err(DatabaseError::Other(format!("statement exceeds limit of {limit} bytes")));
-        }
+        self.check_length(sql)?;
         engine!(mut self, it => it.execute(sql, parameters).await)
+    }
+
+    /// As [`execute`](Self::execute), with rows that come as they are taken. Of a query of a file, they may be more
+    /// than one result may have; this connection's other statements wait then until they are taken or the stream is
+    /// dropped. Those of a server are whole results.
+    ///
+    /// # Errors
+    /// As those of [`execute`](Self::execute); what goes wrong after the first row is an error of the stream.
+    pub async fn stream(
+        &mut self,
+        sql: &str,
+        parameters: Vec<Value>,
+    ) -> Result<RowStream, DatabaseError> {
+        self.check_length(sql)?;
+        match &mut self.engine {
+            ConnectionEngine::Local(it) => it.stream(sql, parameters).await,
+            ConnectionEngine::Libsql(it) => Ok(it.execute(sql, parameters).await?.into()),
+        }
     }
 
     /// Executes statements one after the other, as a script; what they return is forgotten. Those before one that
@@ -205,6 +223,14 @@ impl DatabaseConnection {
     /// As [`execute`](Self::execute).
     pub async fn execute_batch(&mut self, sql: &str) -> Result<(), DatabaseError> {
         engine!(mut self, it => it.execute_batch(sql).await)
+    }
+
+    fn check_length(&self, sql: &str) -> Result<(), DatabaseError> {
+        let limit = self.limits.statement_bytes;
+        if sql.len() > limit {
+            return Err(DatabaseError::Other(format!("statement exceeds limit of {limit} bytes")));
+        }
+        Ok(())
     }
 
     /// The row id of the last row inserted by this connection, or 0.

@@ -36,7 +36,7 @@ mod pool;
 
 use std::path::PathBuf;
 
-pub use database::{Database, DatabaseConnection, Databases, QueryResult, Value};
+pub use database::{Database, DatabaseConnection, Databases, QueryResult, RowStream, Value};
 pub use error::{DatabaseError, KeyValueError};
 pub use key_value::{CosmosSettings, DynamoSettings, KeyValueStore, KeyValueStores};
 pub use limits::{DatabaseLimits, KeyValueLimits};

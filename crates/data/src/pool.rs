@@ -17,6 +17,8 @@ use std::{
 const KEY_VALUE_THREADS: usize = 8;
 /// Slow statements of one database hold at most a few of these: see `database`.
 const STATEMENT_THREADS: usize = 32;
+/// Most of these wait for a guest that takes rows.
+const STREAM_THREADS: usize = 256;
 const IDLE: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -51,6 +53,12 @@ impl Pool {
     pub(crate) fn statements() -> &'static Self {
         static POOL: OnceLock<Pool> = OnceLock::new();
         POOL.get_or_init(|| Self::new(STATEMENT_THREADS))
+    }
+
+    /// The process's threads for queries whose rows guests take one by one.
+    pub(crate) fn streams() -> &'static Self {
+        static POOL: OnceLock<Pool> = OnceLock::new();
+        POOL.get_or_init(|| Self::new(STREAM_THREADS))
     }
 
     fn new(limit: usize) -> Self {

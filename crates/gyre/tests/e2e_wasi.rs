@@ -1,4 +1,4 @@
-//! Every function of WASI 0.2, called by a guest on `gyre up`.
+//! Every function of WASI 0.2 and 0.3, called by guests on `gyre up`.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
@@ -10,9 +10,13 @@ use gyre_testkit::{Gyre, TestApp, Up};
 
 /// The guest, allowed to reach `hosts`, with a folder that it may write to.
 fn up(hosts: &str) -> (Up, TestApp) {
+    up_of("wasi", hosts)
+}
+
+fn up_of(guest: &str, hosts: &str) -> (Up, TestApp) {
     let app = TestApp::of_guest(
         "wasi",
-        "wasi",
+        guest,
         &format!(
             "files = [{{ source = \"assets\", destination = \"/\" }}]\n\
              environment = {{ COLOUR = \"blue\" }}\nallowed_outbound_hosts = [{hosts}]"
@@ -41,25 +45,60 @@ fn what_needs_no_network() {
 }
 
 #[test]
+fn what_needs_no_network_by_wasi_0_3() {
+    let (up, app) = up_of("rest03", "");
+    for path in ["/files", "/http", "/terminals"] {
+        is_ok(&up, path);
+    }
+    assert!(app.path().join("assets/there.txt").exists());
+    for (path, status) in [("/exit", 1), ("/exit-with-code", 7)] {
+        let _ = up.site().get(path).expect(500);
+        let said = format!("Exited with i32 exit status {status}");
+        gyre_testkit::until(&said, || up.program.output().contains(&said).then_some(()));
+    }
+}
+
+#[test]
 fn sockets() {
+    let (tcp, udp) = (tcp_echo(), udp_echo());
+    let (up, _app) = up(&format!("\"tcp://{tcp}\", \"udp://{udp}\""));
+    is_ok(&up, &format!("/tcp?address={tcp}"));
+    is_ok(&up, &format!("/udp?address={udp}"));
+}
+
+#[test]
+fn sockets_by_wasi_0_3() {
+    let (tcp, udp) = (tcp_echo(), udp_echo());
+    let (up, _app) = up_of("rest03", &format!("\"tcp://{tcp}\", \"udp://{udp}\""));
+    is_ok(&up, &format!("/tcp?{tcp}"));
+    is_ok(&up, &format!("/udp?{udp}"));
+}
+
+/// Sends back four bytes of one connection.
+fn tcp_echo() -> SocketAddr {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let tcp_address = tcp.local_addr().unwrap();
+    let address = tcp.local_addr().unwrap();
     thread::spawn(move || {
         let (mut stream, _) = tcp.accept().unwrap();
         let mut buffer = [0; 4];
         stream.read_exact(&mut buffer).unwrap();
         stream.write_all(&buffer).unwrap();
     });
+    address
+}
+
+/// Sends two datagrams back.
+fn udp_echo() -> SocketAddr {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let udp_address = udp.local_addr().unwrap();
+    let address = udp.local_addr().unwrap();
     thread::spawn(move || {
-        let mut buffer = [0; 64];
-        let (count, from) = udp.recv_from(&mut buffer).unwrap();
-        udp.send_to(&buffer[..count], from).unwrap();
+        for _ in 0..2 {
+            let mut buffer = [0; 64];
+            let (count, from) = udp.recv_from(&mut buffer).unwrap();
+            udp.send_to(&buffer[..count], from).unwrap();
+        }
     });
-    let (up, _app) = up(&format!("\"tcp://{tcp_address}\", \"udp://{udp_address}\""));
-    is_ok(&up, &format!("/tcp?address={tcp_address}"));
-    is_ok(&up, &format!("/udp?address={udp_address}"));
+    address
 }
 
 #[test]

@@ -39,6 +39,16 @@ impl Program {
         self.child.id()
     }
 
+    /// The most memory that it has had so far, in bytes (Linux's `VmHWM`).
+    #[track_caller]
+    pub fn most_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = fs_err::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kibibytes.expect("Linux says it").parse::<u64>().expect("it is a number") << 10
+    }
+
     /// Sends a signal.
     #[track_caller]
     pub fn signal(&self, signal: i32) {

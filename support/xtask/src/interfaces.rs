@@ -2,8 +2,9 @@
 //!
 //! The interfaces are read out of the definitions that the host is generated from; which functions are used, out of the
 //! compiled programs in `support/guests` (their imports are what they call: what a program does not use, the linker
-//! leaves out); who runs a program, out of the tests' sources. So a function that no test's program calls is listed as
-//! not tested, whatever anybody believes.
+//! leaves out, and a component without code of its own calls nothing); who runs a program, out of the tests' sources,
+//! without their comments. So a function that no test's program calls is listed as not tested, whatever anybody
+//! believes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -29,6 +30,17 @@ const PAGE: &str = "docs/reference/interfaces.md";
 
 /// Packages of definitions that only describe others' worlds, or are there because another package names them.
 const NOT_OFFERED: [&str; 2] = ["gyre:host", "wasi:tls"];
+
+/// Functions that no program calls for a reason: the interface's name, or how it begins, a function or nothing for all of
+/// them, and the reason.
+const REASONS: [(&str, &str, &str); 1] = [(
+    "wasi:cli/run@0.2.0-rc-",
+    "run",
+    "nothing calls it, in Spin neither: programs that are run export 0.2.x or 0.3.0",
+)];
+
+/// Tests that are listed for an interface; more are counted.
+const TESTS_SHOWN: usize = 4;
 
 /// The interfaces of each version of a package, with their functions.
 type Offered = BTreeMap<String, BTreeSet<String>>;
@@ -109,6 +121,9 @@ fn used() -> Result<Used> {
         }
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let Ok(bytes) = wat::parse_file(&path) else { continue };
+        if !has_code(&bytes) {
+            continue;
+        }
         // Core modules import what their adapter translates.
         let Ok(DecodedWasm::Component(resolve, world)) = wit_component::decode(&bytes) else {
             continue;
@@ -128,7 +143,13 @@ fn used() -> Result<Used> {
     Ok(used)
 }
 
-/// The sources of tests, by their place in the repository.
+/// Whether there are instructions in it, or in a component or module within it.
+fn has_code(bytes: &[u8]) -> bool {
+    let mut payloads = wasmparser::Parser::new(0).parse_all(bytes);
+    payloads.any(|it| matches!(it, Ok(wasmparser::Payload::CodeSectionEntry(_))))
+}
+
+/// The sources of tests that run programs, without comments, by their place in the repository.
 fn tests() -> Result<Vec<(String, String)>> {
     let mut tests = Vec::new();
     for entry in WalkDir::new(paths::root().join("crates")).sort_by_file_name() {
@@ -136,11 +157,24 @@ fn tests() -> Result<Vec<(String, String)>> {
         let shown = path.strip_prefix(paths::root())?.display().to_string();
         let is_source = path.extension().is_some_and(|extension| extension == "rs");
         let is_test = is_source && shown.contains("tests");
-        if is_test {
-            tests.push((shown, fs::read_to_string(&path)?));
+        let text = if is_test { code(&fs::read_to_string(&path)?) } else { String::new() };
+        if runs_programs(&text) {
+            tests.push((shown, text));
         }
     }
     Ok(tests)
+}
+
+/// Whether a source gets programs to run, by the test kit or out of a file beside it.
+fn runs_programs(text: &str) -> bool {
+    let by_test_kit = text.contains("gyre_testkit") && text.contains("guest(");
+    by_test_kit || text.contains("include_str!(")
+}
+
+/// A source without the lines that are only comments.
+fn code(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A function's name as people write it: `[method]store.get` is `store.get`.
@@ -178,12 +212,26 @@ fn page(offered: &Offered, used: &Used, tests: &[(String, String)]) -> String {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
             if names.is_empty() { "–".to_owned() } else { names.join(" ") }
         };
-        let places: Vec<String> = places.iter().map(|place| format!("`{place}`")).collect();
+        let reason = |name: &&String| {
+            let is_meant = |(of, function, _): &&(&str, &str, &str)| {
+                interface.starts_with(of) && (function.is_empty() || function == name)
+            };
+            let reason = REASONS.iter().find(is_meant);
+            reason.map_or(format!("`{name}`"), |(.., reason)| format!("`{name}` ({reason})"))
+        };
+        let without: Vec<String> = without.iter().map(reason).collect();
+        let without = if without.is_empty() { "–".to_owned() } else { without.join(" ") };
+        let count = places.len();
+        let mut places: Vec<String> =
+            places.iter().take(TESTS_SHOWN).map(|place| format!("`{place}`")).collect();
+        if count > TESTS_SHOWN {
+            places.push(format!("and {} more", count - TESTS_SHOWN));
+        }
         let _ = writeln!(
             rows,
             "| `{interface}` | {} | {} | {} |",
             list(&with),
-            list(&without),
+            without,
             places.join(" ")
         );
     }
@@ -193,7 +241,7 @@ fn page(offered: &Offered, used: &Used, tests: &[(String, String)]) -> String {
          (the same first number, or the same second after a zero) is served by it, too.\n\n\
          `cargo xtask interfaces` writes this page: the interfaces out of the definitions that the host is made of, \
          the functions that are tested out of the programs that tests run. {tested} of {all} functions are called by \
-         a program of a test.\n\n\
+         a program of a test; of the others, it is said why.\n\n\
          | interface | functions that tests call | not called by a test | tests |\n|---|---|---|---|\n{rows}"
     )
 }
@@ -245,6 +293,16 @@ mod tests {
         assert!(page.contains("1 of 3 functions"), "{page}");
         let row = "| `a:b/c@1.2.0` | `get` | `drop-it` `set` | `tests/e2e.rs` |";
         assert!(page.contains(row), "{page}");
+    }
+
+    #[test]
+    fn what_is_only_linked_or_only_mentioned_is_not_tested() {
+        let linked = "(component (import \"a:b/c\" (instance (export \"get\" (func)))))";
+        assert!(!has_code(&wat::parse_str(linked).unwrap()));
+        let calls = "(component (core module (func)))";
+        assert!(has_code(&wat::parse_str(calls).unwrap()));
+        let source = "use gyre_testkit::guest;\n    /// guest(\"two\")\nfn it() {}\n";
+        assert!(runs_programs(source) && !runs_programs(&code(source)));
     }
 
     #[test]

@@ -65,6 +65,22 @@ pub(super) enum Outcome {
     Elsewhere(Start),
 }
 
+/// Whoever takes the rows of a query.
+pub(super) trait Taker {
+    fn columns(&mut self, columns: Vec<String>);
+
+    /// Takes a row and its size in bytes; for how long it had to be waited for, or none if no more is wanted.
+    fn row(&mut self, row: Vec<Value>, size: usize) -> Option<Duration>;
+}
+
+/// What became of a query whose rows were to be taken one by one.
+pub(super) enum Streamed {
+    /// Its rows were all taken, or no more were wanted, or it failed.
+    Ended(Result<(), DatabaseError>),
+    /// It is none, and did not run.
+    NotAQuery,
+}
+
 impl Connection {
     /// Opens the database, making it and its folder where they are not. Blocks.
     pub(super) fn open(
@@ -213,6 +229,11 @@ impl Connection {
             Some(parameters) => self.run_watched(sql, parameters),
             None => self.run_script(sql),
         };
+        self.ended(result)
+    }
+
+    /// The result of a statement that ran under a watch, with the guard's word where that ended it.
+    fn ended<T>(&self, result: Result<T, Failure>) -> Result<T, DatabaseError> {
         let ended = self.guard.ended();
         self.set_watch_off();
         match (result, ended, self.limits.statement_time) {
@@ -222,6 +243,46 @@ impl Connection {
             (Err(_), Ended::OutOfMemory, _) => Err(DatabaseError::OutOfMemory),
             (Err(Failure::Sql(error)), ..) => Err(explain(&error, &self.limits)),
             (Err(Failure::Elsewhere), ..) => Err(DatabaseError::Closed),
+        }
+    }
+
+    /// Runs a query whose rows go to `taker` one by one, each within the limit of a whole result. Waiting for the taker
+    /// is not the statement's time. Blocks.
+    pub(super) fn stream(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+        cancelled: Arc<AtomicBool>,
+        taker: &mut impl Taker,
+    ) -> Streamed {
+        let until = self.limits.statement_time.map(|time| Instant::now() + time);
+        self.set_watch(Watch::Pool { until, cancelled });
+        let mut is_query = true;
+        let result = (|| {
+            let mut statement = self.sql.prepare_cached(sql)?;
+            is_query = statement.readonly() && statement.column_count() > 0;
+            if !is_query {
+                return Ok(());
+            }
+            let columns = columns(&statement);
+            let count = columns.len();
+            taker.columns(columns);
+            let mut rows = statement.query(params_from_iter(parameters.iter()))?;
+            while let Some(row) = rows.next()? {
+                let (values, size) = values(row, count, self.limits.result_bytes)?;
+                let Some(waited) = taker.row(values, size) else { break };
+                self.add_time(waited);
+            }
+            Ok(())
+        })();
+        let result = self.ended(result);
+        if is_query { Streamed::Ended(result) } else { Streamed::NotAQuery }
+    }
+
+    fn add_time(&self, time: Duration) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Watch::Pool { until: Some(until), .. } = &mut *watch {
+            *until += time;
         }
     }
 
@@ -306,6 +367,18 @@ enum Failure {
     Elsewhere,
 }
 
+impl Failure {
+    /// A result that is too long, by the whole of its limit.
+    fn of_limit(self, limit: usize) -> Self {
+        match self {
+            Self::Known(DatabaseError::ResultTooLong { .. }) => {
+                Self::Known(DatabaseError::ResultTooLong { limit })
+            }
+            other => other,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
@@ -317,37 +390,54 @@ fn query(
     parameters: &[Value],
     limit: usize,
 ) -> Result<QueryResult, Failure> {
-    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    let columns = columns(statement);
     let mut bytes: usize = columns.iter().map(String::len).sum();
     let mut rows = statement.query(params_from_iter(parameters.iter()))?;
     let mut result = QueryResult { columns, rows: Vec::new() };
     while let Some(row) = rows.next()? {
-        let mut values = Vec::with_capacity(result.columns.len());
-        for n in 0..result.columns.len() {
-            let value = row.get_ref(n)?;
-            bytes += size_of::<Value>()
-                + match value {
-                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
-                    _ => 0,
-                };
-            if bytes > limit {
-                return Err(Failure::Known(DatabaseError::ResultTooLong { limit }));
-            }
-            values.push(match value {
-                ValueRef::Null => Value::Null,
-                ValueRef::Integer(n) => Value::Integer(n),
-                ValueRef::Real(n) => Value::Real(n),
-                ValueRef::Text(bytes) => Value::Text(
-                    std::str::from_utf8(bytes)
-                        .map_err(|error| rusqlite::Error::Utf8Error(n, error))?
-                        .to_owned(),
-                ),
-                ValueRef::Blob(bytes) => Value::Blob(bytes.to_owned()),
-            });
-        }
+        let (values, size) = values(row, result.columns.len(), limit.saturating_sub(bytes))
+            .map_err(|failure| failure.of_limit(limit))?;
+        bytes += size;
         result.rows.push(values);
     }
     Ok(result)
+}
+
+fn columns(statement: &CachedStatement<'_>) -> Vec<String> {
+    statement.column_names().map(str::to_owned).collect()
+}
+
+/// A row, and what it takes in bytes; it fails if that is more than `limit`.
+fn values(
+    row: &rusqlite::Row<'_>,
+    columns: usize,
+    limit: usize,
+) -> Result<(Vec<Value>, usize), Failure> {
+    let mut bytes = 0;
+    let mut values = Vec::with_capacity(columns);
+    for n in 0..columns {
+        let value = row.get_ref(n)?;
+        bytes += size_of::<Value>()
+            + match value {
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+                _ => 0,
+            };
+        if bytes > limit {
+            return Err(Failure::Known(DatabaseError::ResultTooLong { limit }));
+        }
+        values.push(match value {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(n) => Value::Integer(n),
+            ValueRef::Real(n) => Value::Real(n),
+            ValueRef::Text(bytes) => Value::Text(
+                std::str::from_utf8(bytes)
+                    .map_err(|error| rusqlite::Error::Utf8Error(n, error))?
+                    .to_owned(),
+            ),
+            ValueRef::Blob(bytes) => Value::Blob(bytes.to_owned()),
+        });
+    }
+    Ok((values, bytes))
 }
 
 impl rusqlite::ToSql for Value {

@@ -15,10 +15,11 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    QueryResult, Value,
-    connection::{Connection, Outcome, Start, explain},
+    QueryResult, RowStream, Value,
+    connection::{Connection, Outcome, Start, Streamed, explain},
     guard::CancelOnDrop,
     reads_only_by_its_look,
+    stream::{Given, Giver},
 };
 use crate::{
     DatabaseError, DatabaseLimits, Location,
@@ -28,6 +29,8 @@ use crate::{
 
 /// Statements of one database that run on the pool at once; more wait without a thread.
 const RUNNING: usize = 4;
+/// Queries of one database whose rows are being taken; more wait without a thread.
+const STREAMS: usize = 16;
 /// Connections that are kept for the next guest.
 const IDLE: usize = 8;
 /// A longer statement is not even read in place.
@@ -45,6 +48,8 @@ pub(super) struct File {
     running: Semaphore,
     /// The turn of those among them that write: SQLite has one writer at a time, and would poll for it.
     writing: tokio::sync::Mutex<()>,
+    /// Turns of queries whose rows are being taken.
+    streaming: Arc<Semaphore>,
 }
 
 impl fmt::Debug for File {
@@ -63,6 +68,7 @@ impl File {
             idle: Mutex::default(),
             running: Semaphore::new(RUNNING),
             writing: tokio::sync::Mutex::default(),
+            streaming: Arc::new(Semaphore::new(STREAMS)),
         });
         let holder: Weak<dyn Holder> = Arc::downgrade(&(file.clone() as Arc<dyn Holder>));
         file.open_files.register(holder);
@@ -86,6 +92,20 @@ impl File {
 
     fn take_idle(&self) -> Vec<Connection> {
         std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps a connection for the next guest, or closes it.
+    fn let_go(&self, mut connection: Connection) {
+        if !self.is_closed() && self.location != Location::Memory && connection.is_clean() {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < IDLE {
+                connection.forget_writes();
+                idle.push(connection);
+                return;
+            }
+        }
+        // Closing may roll back and write the log back: not here.
+        Pool::statements().run(move || drop(connection));
     }
 
     /// An idle connection that was opened under the same limits.
@@ -116,13 +136,15 @@ pub(super) struct LocalConnection {
     limits: DatabaseLimits,
     /// `None` before the first statement, and after one whose future was dropped.
     connection: Option<Connection>,
+    /// Where the connection comes back from a query whose rows are being taken.
+    lent: Option<oneshot::Receiver<Connection>>,
     last_insert_rowid: i64,
     changes: u64,
 }
 
 impl LocalConnection {
     pub(super) fn new(file: Arc<File>, limits: DatabaseLimits) -> Self {
-        Self { file, limits, connection: None, last_insert_rowid: 0, changes: 0 }
+        Self { file, limits, connection: None, lent: None, last_insert_rowid: 0, changes: 0 }
     }
 
     /// Runs one statement with positional parameters. What it committed is durable when this returns.
@@ -136,13 +158,7 @@ impl LocalConnection {
         sql: &str,
         parameters: Vec<Value>,
     ) -> Result<QueryResult, DatabaseError> {
-        if self.file.is_closed() {
-            return Err(DatabaseError::Closed);
-        }
-        touch(&self.file.last_used);
-        if self.connection.is_none() {
-            self.connection = self.file.reuse(&self.limits);
-        }
+        self.prepare().await?;
         let may_read = reads_only_by_its_look(sql);
         let mut start = if may_read { Start::Read } else { Start::Write };
         if let Some(connection) = &mut self.connection
@@ -163,11 +179,81 @@ impl LocalConnection {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub(super) async fn execute_batch(&mut self, sql: &str) -> Result<(), DatabaseError> {
+        self.prepare().await?;
+        self.execute_on_pool(Start::Write, sql, None).await.map(drop)
+    }
+
+    /// Waits for the connection if it is lent, and takes over one that is there.
+    async fn prepare(&mut self) -> Result<(), DatabaseError> {
         if self.file.is_closed() {
             return Err(DatabaseError::Closed);
         }
         touch(&self.file.last_used);
-        self.execute_on_pool(Start::Write, sql, None).await.map(drop)
+        if let Some(lent) = &mut self.lent {
+            self.connection = lent.await.ok();
+            self.lent = None;
+        }
+        if self.connection.is_none() {
+            self.connection = self.file.reuse(&self.limits);
+        }
+        Ok(())
+    }
+
+    /// As `execute`, with rows that come as they are taken. What is more than [`super::stream::AHEAD`] keeps the
+    /// connection until it is taken or the stream is dropped.
+    pub(super) async fn stream(
+        &mut self,
+        sql: &str,
+        parameters: Vec<Value>,
+    ) -> Result<RowStream, DatabaseError> {
+        self.prepare().await?;
+        if !reads_only_by_its_look(sql) {
+            return Ok(self.execute_on_pool(Start::Write, sql, Some(parameters)).await?.into());
+        }
+        if let Some(connection) = &mut self.connection
+            && sql.len() <= INLINE_STATEMENT
+            && let Outcome::Done(Ok(result)) = connection.try_inline(sql, &parameters)
+        {
+            return Ok(result.into());
+        }
+        // One that failed runs again: its first rows are to come before the error.
+        let turn = self.file.streaming.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| DatabaseError::Closed)?;
+        let connection = self.connection.take();
+        let (back, lent) = oneshot::channel();
+        self.lent = Some(lent);
+        let (file, limits, text) = (self.file.clone(), self.limits, sql.to_owned());
+        let cancel = CancelOnDrop::new();
+        let cancelled = cancel.flag();
+        let (mut giver, given) = Giver::new();
+        Pool::streams().run(move || {
+            let opened = match connection {
+                Some(connection) => Ok(connection),
+                None => Connection::open(&file.location, limits, &file.open_files),
+            };
+            match opened {
+                Ok(mut connection) => {
+                    let streamed = connection.stream(&text, &parameters, cancelled, &mut giver);
+                    // Before the last row is seen, so that the next statement has it.
+                    if let Err(connection) = back.send(connection) {
+                        file.let_go(connection);
+                    }
+                    drop(turn);
+                    match streamed {
+                        Streamed::Ended(result) => giver.end(result),
+                        Streamed::NotAQuery => giver.is_no_query(parameters),
+                    }
+                }
+                Err(error) => giver.end(Err(explain(&error, &limits))),
+            }
+        });
+        match given.await.map_err(|_| DatabaseError::Closed)? {
+            Given::Rows(stream) => stream.map(|stream| stream.cancelling(cancel)),
+            Given::NoQuery(parameters) => {
+                self.prepare().await?;
+                Ok(self.execute_on_pool(Start::Write, sql, Some(parameters)).await?.into())
+            }
+        }
     }
 
     async fn execute_on_pool(
@@ -228,17 +314,8 @@ impl LocalConnection {
 
 impl Drop for LocalConnection {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        if !self.file.is_closed() && self.file.location != Location::Memory && connection.is_clean()
-        {
-            let mut idle = self.file.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < IDLE {
-                connection.forget_writes();
-                idle.push(connection);
-                return;
-            }
+        if let Some(connection) = self.connection.take() {
+            self.file.let_go(connection);
         }
-        // Closing may roll back and write the log back: not here.
-        Pool::statements().run(move || drop(connection));
     }
 }

@@ -11,12 +11,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use gyre_telemetry::Blame;
 use mysql_async::{
-    Column, Conn, Opts, OptsBuilder, Params, Row, SslOpts, Statement, Value,
+    BinaryProtocol, Column, Conn, Opts, OptsBuilder, Params, QueryResult, Row, SslOpts, Statement,
+    Value,
     consts::{ColumnFlags, ColumnType},
     from_value_opt,
     prelude::{FromValue, Queryable as _},
 };
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::error::Elapsed,
+};
 use url::{Host, Url};
 
 use super::{
@@ -32,7 +36,7 @@ const DEFAULT_PORT: u16 = 3306;
 /// Connections that one instance may have open.
 const CONNECTIONS: usize = 256;
 
-/// How long saying goodbye may take; what a server still sends of an answer is read so long.
+/// How long saying goodbye may take, and the rest of an answer that is not wanted any more.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// An open connection.
@@ -181,8 +185,7 @@ impl Connection {
             done.map_err(|error| query_failed(&error))
         };
         let result = tokio::time::timeout(sql::ANSWER_TIMEOUT, work).await;
-        let result =
-            result.map_err(|_| v3::Error::QueryFailed(sql::no_answer(sql::ANSWER_TIMEOUT)))?;
+        let result = result.map_err(silent)?;
         lease.connection = guard.0.take();
         result
     }
@@ -213,14 +216,8 @@ impl Connection {
         let (tell_columns, columns) = oneshot::channel();
         let connection = self.clone();
         tokio::spawn(async move {
-            let is_closed = to_guest.clone();
             let mut give = Taker::Give { columns: Some(tell_columns), rows: to_guest };
-            let read = connection.read(&statement, parameters, &mut give);
-            let result = tokio::select! {
-                result = read => result,
-                // The guest wants no more.
-                () = is_closed.closed() => Ok(()),
-            };
+            let result = connection.read(&statement, parameters, &mut give).await;
             let _ = tell_end.send(noted(span, result));
         });
         match columns.await {
@@ -244,46 +241,67 @@ impl Connection {
         // Until the end of the answer it is nobody's: whatever ends this early closes it.
         let mut guard = Guard(Some(lease.connection.take().ok_or_else(given_up)?));
         let connection = guard.0.as_mut().expect("it was put there just now");
-        let silent = |_| v3::Error::QueryFailed(sql::no_answer(sql::ANSWER_TIMEOUT));
         let limit = sql::ANSWER_TIMEOUT;
-        let prepared = prepare(connection, statement, &parameters);
-        let statement = match tokio::time::timeout(limit, prepared).await.map_err(silent)? {
-            Ok(statement) => statement,
-            Err(error) => {
-                lease.connection = guard.0.take();
-                return Err(error);
-            }
+        let asked = async {
+            let prepared = prepare(connection, statement, &parameters);
+            let statement = match tokio::time::timeout(limit, prepared).await? {
+                Ok(statement) => statement,
+                Err(error) => return Ok(Err(error)),
+            };
+            let asked = connection.exec_iter(statement, positional(parameters));
+            let asked = tokio::time::timeout(limit, asked).await?;
+            Ok(asked.map_err(|error| query_failed(&error)))
         };
-        let asked = connection.exec_iter(statement, positional(parameters));
-        let asked = tokio::time::timeout(limit, asked).await.map_err(silent)?;
+        let asked = tokio::select! {
+            asked = asked => asked.map_err(silent)?,
+            () = taker.gone() => return Ok(()),
+        };
         let mut answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
-                let error = query_failed(&error);
                 lease.connection = guard.0.take();
                 return Err(error);
             }
         };
-        let columns: Vec<_> = answer.columns_ref().iter().map(column).collect();
-        if !taker.columns(columns.clone()) {
-            return Ok(());
-        }
-        loop {
-            let row = tokio::time::timeout(limit, answer.next()).await.map_err(silent)?;
-            let Some(row) = row.map_err(|error| v3::Error::Other(gyre_telemetry::chain(&error)))?
-            else {
-                break;
-            };
-            let (row, size) = values(row, &columns)?;
-            if !taker.row(row, size).await? {
-                return Ok(());
+        let result = give(&mut answer, taker).await;
+        // What is left of the answer is read, so that the next statement can have the connection; of one that is not
+        // wanted any more, only what comes soon.
+        let patience = if matches!(result, Ok(true)) { limit } else { GOODBYE };
+        let rest = tokio::time::timeout(patience, answer.drop_result()).await;
+        match (result, rest) {
+            (result, Ok(Ok(()))) => {
+                lease.connection = guard.0.take();
+                result.map(drop)
             }
+            (Ok(true), Ok(Err(error))) => Err(query_failed(&error)),
+            (Ok(true), Err(elapsed)) => Err(silent(elapsed)),
+            (result, _) => result.map(drop),
         }
-        // Further results of the statement, if it has any.
-        let rest = tokio::time::timeout(limit, answer.drop_result()).await.map_err(silent)?;
-        rest.map_err(|error| query_failed(&error))?;
-        lease.connection = guard.0.take();
-        Ok(())
+    }
+}
+
+/// Gives an answer's columns and rows; whether it came to its end.
+async fn give(
+    answer: &mut QueryResult<'_, '_, BinaryProtocol>,
+    taker: &mut Taker,
+) -> Result<bool, v3::Error> {
+    let columns: Vec<_> = answer.columns_ref().iter().map(column).collect();
+    if !taker.columns(columns.clone()) {
+        return Ok(false);
+    }
+    loop {
+        let row = tokio::select! {
+            row = tokio::time::timeout(sql::ANSWER_TIMEOUT, answer.next()) => row.map_err(silent)?,
+            () = taker.gone() => return Ok(false),
+        };
+        let Some(row) = row.map_err(|error| v3::Error::Other(gyre_telemetry::chain(&error)))?
+        else {
+            return Ok(true);
+        };
+        let (row, size) = values(row, &columns)?;
+        if !taker.row(row, size).await? {
+            return Ok(false);
+        }
     }
 }
 
@@ -331,6 +349,14 @@ impl Taker {
         }
     }
 
+    /// Waits until no more is wanted.
+    async fn gone(&self) {
+        match self {
+            Self::Keep { .. } => std::future::pending().await,
+            Self::Give { rows, .. } => rows.closed().await,
+        }
+    }
+
     /// Whether more is wanted; `size` is what the row takes, in bytes.
     async fn row(&mut self, row: v3::Row, size: usize) -> Result<bool, v3::Error> {
         match self {
@@ -345,6 +371,10 @@ impl Taker {
             Self::Give { rows, .. } => Ok(rows.send(row).await.is_ok()),
         }
     }
+}
+
+fn silent(_: Elapsed) -> v3::Error {
+    v3::Error::QueryFailed(sql::no_answer(sql::ANSWER_TIMEOUT))
 }
 
 fn given_up() -> v3::Error {

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::mpsc;
 use wasmtime::{
     StoreContextMut,
-    component::{Destination, StreamProducer, StreamResult},
+    component::{Destination, StreamProducer, StreamResult, VecBuffer},
 };
 
 #[allow(missing_docs, clippy::pedantic, reason = "generated")]
@@ -57,27 +57,43 @@ pub(super) fn no_answer(after: Duration) -> String {
 }
 
 /// Rows on their way into a guest's stream.
-pub(super) struct Rows<R>(pub(super) mpsc::Receiver<R>);
+pub(super) struct Rows<R> {
+    from: mpsc::Receiver<R>,
+    ready: Vec<R>,
+}
 
-impl<R: wasmtime::component::Lower + Send + Sync + 'static, T> StreamProducer<T> for Rows<R> {
+impl<R> Rows<R> {
+    pub(super) fn new(from: mpsc::Receiver<R>) -> Self {
+        Self { from, ready: Vec::new() }
+    }
+}
+
+impl<R: wasmtime::component::Lower + Unpin + Send + Sync + 'static, T> StreamProducer<T>
+    for Rows<R>
+{
     type Item = R;
-    type Buffer = Option<R>;
+    type Buffer = VecBuffer<R>;
 
     fn poll_produce<'a>(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        _: StoreContextMut<'a, T>,
-        mut destination: Destination<'a, R, Option<R>>,
+        store: StoreContextMut<'a, T>,
+        mut destination: Destination<'a, R, VecBuffer<R>>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        match self.0.poll_recv(cx) {
-            Poll::Ready(Some(row)) => {
-                destination.set_buffer(Some(row));
-                Poll::Ready(Ok(StreamResult::Completed))
+        let Self { from, ready } = self.get_mut();
+        if ready.is_empty() {
+            match from.poll_recv_many(cx, ready, ROWS_AHEAD) {
+                Poll::Ready(0) => return Poll::Ready(Ok(StreamResult::Dropped)),
+                Poll::Ready(_) => {}
+                Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+                Poll::Pending => return Poll::Pending,
             }
-            Poll::Ready(None) => Poll::Ready(Ok(StreamResult::Dropped)),
-            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
-            Poll::Pending => Poll::Pending,
         }
+        // A read of nothing only asks whether there is something.
+        if destination.remaining(store) != Some(0) {
+            destination.set_buffer(std::mem::take(ready).into());
+        }
+        Poll::Ready(Ok(StreamResult::Completed))
     }
 }

@@ -8,7 +8,7 @@ mod spin3;
 
 use std::sync::Arc;
 
-use gyre_data::{DatabaseConnection, DatabaseError, QueryResult, Value};
+use gyre_data::{DatabaseConnection, DatabaseError, QueryResult, RowStream, Value};
 use gyre_telemetry::Blame;
 use tokio::sync::Mutex;
 use wasmtime::component::{Linker, Resource, ResourceTableError};
@@ -36,6 +36,12 @@ impl Connection {
     async fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<QueryResult, Error> {
         let span = self.trace.database("spin_sqlite.execute", "sqlite");
         let result = self.connection.lock().await.execute(statement, parameters).await;
+        noted(span, result.map_err(Error::from))
+    }
+
+    async fn stream(&self, statement: &str, parameters: Vec<Value>) -> Result<RowStream, Error> {
+        let span = self.trace.database("spin_sqlite.execute_async", "sqlite");
+        let result = self.connection.lock().await.stream(statement, parameters).await;
         noted(span, result.map_err(Error::from))
     }
 

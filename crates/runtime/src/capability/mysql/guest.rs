@@ -76,7 +76,7 @@ pub(crate) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::R
                     Err(error) => return Ok((Err(error),)),
                 };
                 let rows: Rows = accessor.with(|mut access| {
-                    let rows = StreamReader::new(&mut access, sql::Rows(streamed.rows))?;
+                    let rows = StreamReader::new(&mut access, sql::Rows::new(streamed.rows))?;
                     let end = streamed.end;
                     let end = async move {
                         wasmtime::error::Ok(end.await.unwrap_or_else(|_| Err(super::given_up())))

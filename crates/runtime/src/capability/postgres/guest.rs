@@ -184,7 +184,7 @@ pub(super) fn add_async_to_linker(linker: &mut Linker<HostState>) -> wasmtime::R
                 };
                 drop(connection);
                 let rows: Rows = accessor.with(|mut access| {
-                    let rows = StreamReader::new(&mut access, sql::Rows(streamed.rows))?;
+                    let rows = StreamReader::new(&mut access, sql::Rows::new(streamed.rows))?;
                     let gone = || Err(v4::Error::Other("the connection was given up".to_owned()));
                     let end = streamed.end;
                     let end =

@@ -71,6 +71,18 @@ mod without_async {
 }
 
 mod with_async {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use gyre_data::RowStream;
+    use tokio::sync::oneshot;
+    use wasmtime::{
+        StoreContextMut,
+        component::{Destination, StreamProducer, StreamResult, VecBuffer},
+    };
+
     use super::{
         Accessor, Connection, Error, FutureReader, HasHost, HostState, QueryResult, Resource,
         StreamReader, Value, spin3::sqlite3_1_0::sqlite as spin, translate,
@@ -86,6 +98,50 @@ mod with_async {
 
     fn connection(host: &Host3, handle: &Resource<Connection>) -> wasmtime::Result<Connection> {
         host.with(|mut host| host.get().connection(handle))
+    }
+
+    /// Rows on their way into a guest's stream.
+    struct Given {
+        stream: RowStream,
+        ready: Vec<spin::RowResult>,
+        tell_end: Option<oneshot::Sender<Result<(), spin::Error>>>,
+    }
+
+    impl<T> StreamProducer<T> for Given {
+        type Item = spin::RowResult;
+        type Buffer = VecBuffer<spin::RowResult>;
+
+        fn poll_produce<'a>(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            store: StoreContextMut<'a, T>,
+            mut destination: Destination<'a, Self::Item, Self::Buffer>,
+            finish: bool,
+        ) -> Poll<wasmtime::Result<StreamResult>> {
+            if self.ready.is_empty() {
+                let end = match self.stream.poll_next(cx) {
+                    Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(more))) => {
+                        self.ready = rows(more);
+                        None
+                    }
+                    Poll::Ready(Some(Err(error))) => Some(Err(Error::from(error).into())),
+                    Poll::Ready(None) => Some(Ok(())),
+                };
+                if let Some(end) = end {
+                    if let Some(tell_end) = self.tell_end.take() {
+                        let _ = tell_end.send(end);
+                    }
+                    return Poll::Ready(Ok(StreamResult::Dropped));
+                }
+            }
+            // A read of nothing only asks whether there is something.
+            if destination.remaining(store) != Some(0) {
+                destination.set_buffer(std::mem::take(&mut self.ready).into());
+            }
+            Poll::Ready(Ok(StreamResult::Completed))
+        }
     }
 
     impl spin::HostConnectionWithStore<HostState> for HasHost {
@@ -104,14 +160,20 @@ mod with_async {
             parameters: Vec<spin::Value>,
         ) -> wasmtime::Result<Result<Rows, spin::Error>> {
             let connection = connection(host, &handle)?;
-            let result = match connection.execute(&statement, values(parameters)).await {
-                Ok(result) => result,
+            let mut stream = match connection.stream(&statement, values(parameters)).await {
+                Ok(stream) => stream,
                 Err(error) => return Ok(Err(error.into())),
             };
+            drop(connection);
+            let columns = std::mem::take(&mut stream.columns);
+            let (tell_end, end) = oneshot::channel();
             host.with(|mut host| {
-                let rows = StreamReader::new(&mut host, rows(result.rows))?;
-                let end = FutureReader::new(&mut host, async { wasmtime::error::Ok(Ok(())) })?;
-                Ok(Ok((result.columns, rows, end)))
+                let given = Given { stream, ready: Vec::new(), tell_end: Some(tell_end) };
+                let rows = StreamReader::new(&mut host, given)?;
+                // Whoever drops the rows wants no more of them: that is no error.
+                let end = async move { wasmtime::error::Ok(end.await.unwrap_or(Ok(()))) };
+                let end = FutureReader::new(&mut host, end)?;
+                Ok(Ok((columns, rows, end)))
             })
         }
 
