@@ -244,6 +244,7 @@ async fn tcp(to: &str) {
     let socket = TcpSocket::create(IpAddressFamily::Ipv4).expect("a socket");
     let listening = socket.listen().map(drop);
     assert!(matches!(listening, Err(SocketError::AccessDenied)), "{listening:?}");
+    let socket = TcpSocket::create(IpAddressFamily::Ipv4).expect("a socket");
     let denied = socket.connect(address("127.0.0.1:1")).await;
     assert!(matches!(denied, Err(SocketError::AccessDenied)), "{denied:?}");
 }

@@ -694,3 +694,101 @@ fn a_query_is_told_by_its_first_word() {
         assert!(!reads_only_by_its_look(sql), "{sql}");
     }
 }
+
+/// The numbers from 1 to `?1`, with 100 bytes each.
+const NUMBERS: &str = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ?1) \
+     SELECT i, zeroblob(100) FROM n";
+
+async fn numbers(connection: &mut DatabaseConnection, count: i64) -> RowStream {
+    connection.stream(NUMBERS, vec![Value::Integer(count)]).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_of_rows_has_no_end_that_a_result_would_have() {
+    let mut limits: DatabaseLimits = (&Limits::server()).into();
+    limits.result_bytes = 1 << 20;
+    let fixture = Fixture::with(limits);
+    let mut connection = fixture.connect();
+    let count = 200_000;
+    let mut stream = numbers(&mut connection, count).await;
+    assert_eq!(stream.columns, ["i", "zeroblob(100)"]);
+    let mut next = 1;
+    while let Some(rows) = stream.next().await {
+        for row in rows.unwrap() {
+            assert_eq!(row[0], Value::Integer(next));
+            next += 1;
+        }
+    }
+    assert_eq!(next, count + 1);
+    let whole = connection.execute(NUMBERS, vec![Value::Integer(count)]).await;
+    assert_eq!(whole, Err(DatabaseError::ResultTooLong { limit: 1 << 20 }));
+    // Each row has the limit of a whole result.
+    let large = connection.stream("SELECT zeroblob(2000000)", Vec::new()).await;
+    assert_eq!(large.map(drop), Err(DatabaseError::ResultTooLong { limit: 1 << 20 }));
+}
+
+#[tokio::test]
+async fn whoever_takes_rows_slowly_is_waited_for_without_that_being_the_statements_time() {
+    let fixture = Fixture::new();
+    let mut connection = fixture.connect();
+    let mut stream = numbers(&mut connection, 60_000).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let mut count = 0;
+    while let Some(rows) = stream.next().await {
+        count += rows.unwrap().len();
+    }
+    assert_eq!(count, 60_000);
+}
+
+#[tokio::test]
+async fn dropping_a_stream_of_rows_gives_its_connection_back() {
+    let fixture = Fixture::with((&Limits::unlimited()).into());
+    let mut memory = fixture.databases.open(&Location::Memory, fixture.limits).connect();
+    memory.execute("CREATE TABLE t (x)", Vec::new()).await.unwrap();
+    for mut connection in [fixture.connect(), memory] {
+        connection.execute("CREATE TABLE IF NOT EXISTS t (x)", Vec::new()).await.unwrap();
+        connection.execute("INSERT INTO t VALUES (7)", Vec::new()).await.unwrap();
+        // Endless, with rows and without.
+        let endless =
+            "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+        let mut stream = connection.stream(endless, Vec::new()).await.unwrap();
+        assert!(stream.next().await.unwrap().is_ok());
+        drop(stream);
+        assert_eq!(rows(&mut connection, "SELECT x FROM t").await, [[Value::Integer(7)]]);
+        let silent = format!("{endless} WHERE i < 0");
+        let started = connection.stream(&silent, Vec::new());
+        assert!(tokio::time::timeout(Duration::from_millis(50), started).await.is_err());
+        assert_eq!(rows(&mut connection, "SELECT x FROM t").await, [[Value::Integer(7)]]);
+        // More streams than may be taken from at once, none of which is taken from.
+        for _ in 0..40 {
+            drop(connection.stream(endless, Vec::new()).await.unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_before_a_failure_come_before_it() {
+    let fixture = Fixture::new();
+    let mut connection = fixture.connect();
+    // The first time on a thread, then also where it is called.
+    for _ in 0..2 {
+        let failing = "SELECT abs(column1) FROM (VALUES (-1), (2), (-9223372036854775808))";
+        let mut stream = connection.stream(failing, Vec::new()).await.unwrap();
+        let got = stream.next().await.unwrap().unwrap();
+        assert_eq!(got, [[Value::Integer(1)], [Value::Integer(2)]]);
+        let error = stream.next().await.unwrap().unwrap_err();
+        assert_eq!(error, DatabaseError::Other("integer overflow".to_owned()));
+        assert!(stream.next().await.is_none());
+    }
+    let wrong = connection.stream("SELECT * FROM nowhere", Vec::new()).await;
+    assert!(matches!(wrong, Err(DatabaseError::Other(text)) if text.starts_with("no such table")));
+    // What looks like a query and writes, and what does not look like one.
+    connection.execute("CREATE TABLE t (x)", Vec::new()).await.unwrap();
+    for insert in ["WITH n AS (SELECT 1) INSERT INTO t SELECT * FROM n", "INSERT INTO t VALUES (2)"]
+    {
+        let mut stream = connection.stream(insert, Vec::new()).await.unwrap();
+        assert!(stream.next().await.is_none());
+        assert_eq!(connection.changes(), 1);
+    }
+    assert_eq!(rows(&mut connection, "SELECT count(*) FROM t").await, [[Value::Integer(2)]]);
+}
