@@ -177,7 +177,8 @@ fn tests() -> Result<Vec<(String, String)>> {
 
 /// Whether a source gets programs to run, by the test kit or out of a file beside it.
 fn runs_programs(text: &str) -> bool {
-    let by_test_kit = text.contains("gyre_testkit") && text.contains("guest(");
+    let by_test_kit =
+        text.contains("gyre_testkit") && (text.contains("guest(") || text.contains("TestApp"));
     by_test_kit || text.contains("include_str!(")
 }
 
