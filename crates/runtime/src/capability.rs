@@ -149,10 +149,11 @@ impl State {
 
     /// Sets which sockets the guest may use. Names are not looked up for guests (Spin does not, either).
     pub(crate) fn configure_wasi(&mut self, wasi: &mut WasiCtxBuilder) {
-        self.sockets = Some(sockets::configure(self.http.origin(), wasi));
+        let used = self.sockets.get_or_insert_default();
+        sockets::configure(self.http.origin(), used, wasi);
     }
 
-    /// Whether the guest opened sockets, whose permits are free only when the instance ends.
+    /// Whether the guest has sockets, or had ones whose permits are free only when the instance ends.
     pub(crate) fn holds_sockets(&self) -> bool {
         self.sockets.as_ref().is_some_and(sockets::Used::holds_any)
     }

@@ -17,7 +17,10 @@ use gyre_model::LogStream;
 use gyre_telemetry::{TraceContext, metrics};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{
+    WasiCtx, WasiCtxView, WasiView,
+    sockets::{WasiSocketsCtx, WasiSocketsCtxView, WasiSocketsView},
+};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::{
@@ -65,6 +68,8 @@ pub(crate) struct HostState {
     /// What wasmtime-wasi keeps for files and sockets, made when the guest first needs it; reached by
     /// [`WasiView::ctx`].
     wasi: Option<WasiCtx>,
+    /// What it keeps for sockets that have no part of their own.
+    shared_sockets: Option<WasiSocketsCtx>,
     http: WasiHttpCtx,
     /// The app, as fixed when it was registered.
     pub(crate) app: Arc<AppContext>,
@@ -114,6 +119,7 @@ impl HostState {
         Self {
             table,
             wasi: None,
+            shared_sockets: None,
             http,
             capabilities: capability::State::new(&app, &component, call, state.trace()),
             limiter: MemoryLimiter::new(&app.limits, state.clone()),
@@ -180,11 +186,41 @@ impl Drop for HostState {
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let ctx = self.wasi.get_or_insert_with(|| {
-            let mut builder = WasiCtx::builder();
-            self.capabilities.configure_wasi(&mut builder);
-            builder.build()
+            let mut ctx = wasi(&mut self.capabilities);
+            self.shared_sockets = Some(ctx.sockets().clone());
+            ctx
         });
         WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+fn wasi(capabilities: &mut capability::State) -> WasiCtx {
+    let mut builder = WasiCtx::builder();
+    capabilities.configure_wasi(&mut builder);
+    builder.build()
+}
+
+impl HostState {
+    /// What the functions of sockets work on. Sockets that are created here (those of WASI 0.3, whose streams may outlive
+    /// them) take permits that are free when the instance ends.
+    pub(crate) fn sockets(&mut self) -> WasiSocketsCtxView<'_> {
+        // That a socket of `new_socket` is no longer the newest lets go of its check when it is dropped.
+        let _ = self.ctx();
+        let shared = self.shared_sockets.clone();
+        let view = WasiSocketsView::sockets(self);
+        if let Some(shared) = shared {
+            *view.ctx = shared;
+        }
+        view
+    }
+
+    /// The same for what creates a socket of WASI 0.2, which all that belongs to it is dropped before: its permit is free
+    /// when it is dropped.
+    pub(crate) fn new_socket(&mut self) -> WasiSocketsCtxView<'_> {
+        let mut own = wasi(&mut self.capabilities);
+        let view = self.sockets();
+        view.ctx.clone_from(own.sockets());
+        view
     }
 }
 
@@ -217,7 +253,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     use wasmtime_wasi::{
         filesystem::{WasiFilesystem, WasiFilesystemView as _},
         p2::bindings::{filesystem, sockets},
-        sockets::{WasiSockets, WasiSocketsView as _},
+        sockets::WasiSockets,
     };
     let l = linker;
     wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<_, HasTable>(l, |s| &mut s.table)?;
@@ -235,9 +271,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     preopens::add_to_linker(l)?;
     filesystem::types::add_to_linker::<HostState, WasiFilesystem>(l, HostState::filesystem)?;
     sockets::tcp::add_to_linker::<HostState, WasiSockets>(l, HostState::sockets)?;
-    sockets::tcp_create_socket::add_to_linker::<HostState, WasiSockets>(l, HostState::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<HostState, WasiSockets>(l, HostState::new_socket)?;
     sockets::udp::add_to_linker::<HostState, WasiSockets>(l, HostState::sockets)?;
-    sockets::udp_create_socket::add_to_linker::<HostState, WasiSockets>(l, HostState::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<HostState, WasiSockets>(l, HostState::new_socket)?;
     sockets::instance_network::add_to_linker::<HostState, WasiSockets>(l, HostState::sockets)?;
     let options = sockets::network::LinkOptions::default();
     sockets::network::add_to_linker::<HostState, WasiSockets>(l, &options, HostState::sockets)?;

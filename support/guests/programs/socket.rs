@@ -15,7 +15,15 @@ guests::serve!(handle);
 fn handle(request: Request, responder: Responder) {
     let address = request.query("address").expect("?address= says where to");
     let address: SocketAddrV4 = address.parse().expect("an IPv4 address and port");
-    match exchange(address, &request.bytes()) {
+    // One connection after the other, `?times=` in all.
+    let times: u32 = request.query("times").map_or(1, |times| times.parse().expect("a number"));
+    let message = request.bytes();
+    for _ in 1..times {
+        if let Err(error) = exchange(address, &message) {
+            return responder.send(502, &[], format!("{error:?}"));
+        }
+    }
+    match exchange(address, &message) {
         Ok(bytes) => responder.send(200, &[], bytes),
         Err(error) => responder.send(502, &[], format!("{error:?}")),
     }

@@ -20,6 +20,8 @@ impl wasip3::exports::http::handler::Guest for Guest {
                 Ok(response) => Ok(response),
                 Err(code) => Ok(text(format!("{code:?}"))),
             },
+            ("/count", milliseconds) => Ok(text(count(milliseconds).await)),
+            ("/socket", port) => Ok(text(exchange(port).await)),
             ("/rest", _) => Ok(text(rest(&request).await)),
             ("/print", what) => {
                 print(what).await;
@@ -166,4 +168,34 @@ async fn rest(request: &Request) -> String {
     say("socket", &socket.connect(IpSocketAddress::Ipv4(to)).await.err());
     say("name", &sockets::ip_name_lookup::resolve_addresses("example.com".to_owned()).await.err());
     lines.join("\n")
+}
+
+/// Sends a word to a port of this machine by a socket, and returns what comes back.
+async fn exchange(port: &str) -> String {
+    use sockets::types::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, TcpSocket};
+    let socket = TcpSocket::create(IpAddressFamily::Ipv4).expect("there are sockets");
+    let port = port.parse().expect("a port");
+    let to = IpSocketAddress::Ipv4(Ipv4SocketAddress { address: (127, 0, 0, 1), port });
+    if let Err(error) = socket.connect(to).await {
+        return format!("{error:?}");
+    }
+    let (mut words, sent) = wit_stream::new();
+    let sending = socket.send(sent);
+    words.write_all(b"hello".to_vec()).await;
+    drop(words);
+    sending.await.expect("it is sent");
+    let (answer, received) = socket.receive();
+    let answer = answer.collect().await;
+    received.await.expect("it is received");
+    String::from_utf8(answer).expect("it is text")
+}
+
+/// Waits, if it is told how many milliseconds. Says the how-manieth request of its instance it is.
+async fn count(milliseconds: &str) -> String {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+    if let Ok(milliseconds) = milliseconds.parse::<u64>() {
+        clocks::monotonic_clock::wait_for(milliseconds * 1_000_000).await;
+    }
+    count.to_string()
 }

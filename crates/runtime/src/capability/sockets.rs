@@ -4,7 +4,10 @@
 use std::{
     future,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use wasmtime_wasi::{WasiCtxBuilder, sockets::SocketAddrUse};
@@ -14,36 +17,46 @@ use super::{
     egress::{Permit, Purpose},
 };
 
-/// The permits of an instance's sockets. When one is closed is not known here, so they are kept for as long as
-/// the instance lives.
+/// How many permits the sockets of an instance hold.
 #[derive(Clone, Default)]
-pub(super) struct Used(Arc<Mutex<Vec<Permit>>>);
+pub(super) struct Used(Arc<AtomicU32>);
 
 impl Used {
     /// Whether there are any.
     pub(super) fn holds_any(&self) -> bool {
-        !self.lock().is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Permit>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.load(Ordering::Acquire) > 0
     }
 }
 
-/// Sets which sockets `origin` may use.
-pub(super) fn configure(origin: &Origin, wasi: &mut WasiCtxBuilder) -> Used {
-    let origin = origin.clone();
-    let all = Used::default();
-    let used = all.clone();
+/// The permits that come of one check. Each socket has the check that it was created under for as long as it exists.
+#[derive(Default)]
+pub(super) struct Held(Mutex<Vec<Counted>>);
+
+/// A permit of an instance's, counted while it is kept.
+struct Counted {
+    _permit: Permit,
+    used: Used,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.used.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Sets which sockets `origin` may use. The permits that they take are free once `wasi`, what it is the context of and
+/// all sockets created under it are gone.
+pub(super) fn configure(origin: &Origin, used: &Used, wasi: &mut WasiCtxBuilder) {
+    let (origin, used, held) = (origin.clone(), used.clone(), Held::default());
     wasi.allow_tcp(true).allow_udp(true).socket_addr_check(move |address, purpose| {
-        Box::pin(future::ready(allows(&origin, &used, address, purpose)))
+        Box::pin(future::ready(allows(&origin, &used, &held, address, purpose)))
     });
-    all
 }
 
 pub(super) fn allows(
     origin: &Origin,
     used: &Used,
+    held: &Held,
     address: SocketAddr,
     purpose: SocketAddrUse,
 ) -> bool {
@@ -52,9 +65,9 @@ pub(super) fn allows(
         // A socket that is not bound is bound to any port when it connects or sends; that is asked for, too.
         SocketAddrUse::TcpBind => is_any(address),
         SocketAddrUse::UdpBind => {
-            (is_any(address) || may_reach(origin, "udp", address)) && take(origin, used)
+            (is_any(address) || may_reach(origin, "udp", address)) && take(origin, used, held)
         }
-        SocketAddrUse::TcpConnect => may_reach(origin, "tcp", address) && take(origin, used),
+        SocketAddrUse::TcpConnect => may_reach(origin, "tcp", address) && take(origin, used, held),
         SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => may_reach(origin, "udp", address),
     }
 }
@@ -74,22 +87,21 @@ fn may_reach(origin: &Origin, scheme: &str, address: SocketAddr) -> bool {
     !is_prohibited
 }
 
-fn take(origin: &Origin, used: &Used) -> bool {
+fn take(origin: &Origin, used: &Used, held: &Held) -> bool {
     let limit = origin.app.limits.outbound_per_instance;
-    let mut used = used.lock();
-    let permit = match limit {
-        Some(limit) if used.len() >= limit as usize => None,
-        _ => origin.app.shared.egress.permit_now(Purpose::Socket),
-    };
+    let more = |count: u32| limit.is_none_or(|limit| count < limit).then(|| count + 1);
+    let counted = used.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
+    let permit = if counted { origin.app.shared.egress.permit_now(Purpose::Socket) } else { None };
     let Some(permit) = permit else {
+        if counted {
+            used.0.fetch_sub(1, Ordering::AcqRel);
+        }
         origin.log(
             "Too many outbound connections: the limit of the instance or of the app is reached",
         );
         return false;
     };
-    // Without limits there is nothing to count.
-    if permit.is_counted() || limit.is_some() {
-        used.push(permit);
-    }
+    let counted = Counted { _permit: permit, used: used.clone() };
+    held.0.lock().unwrap_or_else(PoisonError::into_inner).push(counted);
     true
 }

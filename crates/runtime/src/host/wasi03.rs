@@ -34,7 +34,7 @@ use wasmtime_wasi::{
         },
         cli::{TerminalInput, TerminalOutput},
     },
-    sockets::{WasiSockets, WasiSocketsView as _},
+    sockets::WasiSockets,
 };
 
 use super::{HasHost, HostState, clocks::nanoseconds_since_start};

@@ -3,12 +3,12 @@
 use wasmtime_wasi::sockets::SocketAddrUse as Use;
 
 use super::{
-    super::sockets::{Used, allows},
+    super::sockets::{Held, Used, allows},
     *,
 };
 
 fn ask(origin: &Origin, address: &str, purpose: Use) -> bool {
-    allows(origin, &Used::default(), address.parse().unwrap(), purpose)
+    allows(origin, &Used::default(), &Held::default(), address.parse().unwrap(), purpose)
 }
 
 #[test]
@@ -82,10 +82,15 @@ fn an_instance_uses_only_as_many_sockets_as_its_limit() {
     let origin = fixture.origin();
     let address = "1.2.3.4:5".parse().unwrap();
     let (first, second) = (Used::default(), Used::default());
-    let connect = |used: &_| allows(&origin, used, address, Use::TcpConnect);
-    assert!(connect(&first) && connect(&first) && !connect(&first));
+    let (one, two, other) = (Held::default(), Held::default(), Held::default());
+    let connect = |used: &_, held: &_| allows(&origin, used, held, address, Use::TcpConnect);
+    assert!(connect(&first, &one) && connect(&first, &two) && !connect(&first, &two));
     // Another instance of the app finds one place left.
-    assert!(connect(&second) && !connect(&second));
-    drop(first);
-    assert!(connect(&second));
+    assert!(connect(&second, &other) && !connect(&second, &other));
+    // A socket that is gone makes room for one of its instance, or of another one.
+    drop(one);
+    assert!(connect(&first, &two) && !connect(&second, &other));
+    drop(two);
+    assert!(!first.holds_any() && second.holds_any());
+    assert!(connect(&second, &other));
 }

@@ -1,23 +1,20 @@
 //! `wasi:sockets`. The UDP sockets of 2023-10-18 are apart, in `udp`.
 
 use wasmtime::component::{Linker, Resource, ResourceType};
-use wasmtime_wasi::{
-    p2::{
-        Network, SocketResult, TcpSocket, UdpSocket,
-        bindings::sockets::{
-            instance_network, ip_name_lookup,
-            ip_name_lookup::{HostResolveAddressStream, ResolveAddressStream},
-            network::{self, ErrorCode, IpAddressFamily},
-            tcp::HostTcpSocket,
-            tcp_create_socket,
-            udp::{
-                HostIncomingDatagramStream, HostOutgoingDatagramStream, HostUdpSocket,
-                IncomingDatagramStream, OutgoingDatagramStream,
-            },
-            udp_create_socket,
+use wasmtime_wasi::p2::{
+    Network, SocketResult, TcpSocket, UdpSocket,
+    bindings::sockets::{
+        instance_network, ip_name_lookup,
+        ip_name_lookup::{HostResolveAddressStream, ResolveAddressStream},
+        network::{self, ErrorCode, IpAddressFamily},
+        tcp::HostTcpSocket,
+        tcp_create_socket,
+        udp::{
+            HostIncomingDatagramStream, HostOutgoingDatagramStream, HostUdpSocket,
+            IncomingDatagramStream, OutgoingDatagramStream,
         },
+        udp_create_socket,
     },
-    sockets::WasiSocketsView as _,
 };
 
 use super::{HostState, Snapshot, ours, resource, same, same_async, udp};
@@ -74,7 +71,7 @@ fn resolve_addresses(
 
 fn tcp(linker: &mut Linker<HostState>, snapshot: Snapshot) -> wasmtime::Result<()> {
     let create = &mut snapshot.instance(linker, "sockets/tcp-create-socket")?;
-    same!(create, tcp_create_socket::Host, HostState::sockets, "": create_tcp_socket(family));
+    same!(create, tcp_create_socket::Host, HostState::new_socket, "": create_tcp_socket(family));
     let tcp = &mut snapshot.instance(linker, "sockets/tcp")?;
     resource::<TcpSocket>(tcp, "tcp-socket", |state, socket| {
         HostTcpSocket::drop(&mut state.sockets(), socket)
@@ -183,7 +180,7 @@ fn set_no_delay(_: &mut HostState, _: Resource<TcpSocket>, value: bool) -> Socke
 /// UDP as 2023-11-10 has it, which is nearly as 0.2 has it.
 fn datagram_streams(linker: &mut Linker<HostState>, snapshot: Snapshot) -> wasmtime::Result<()> {
     let create = &mut snapshot.instance(linker, "sockets/udp-create-socket")?;
-    same_async!(create, udp_create_socket::Host, HostState::sockets, "": create_udp_socket(family));
+    same_async!(create, udp_create_socket::Host, HostState::new_socket, "": create_udp_socket(family));
     let udp = &mut snapshot.instance(linker, "sockets/udp")?;
     resource::<UdpSocket>(udp, "udp-socket", |state, socket| {
         HostUdpSocket::drop(&mut state.sockets(), socket)

@@ -3,21 +3,18 @@
 //! Each is a socket of 0.2 together with its two streams of datagrams.
 
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
-use wasmtime_wasi::{
-    p2::{
-        DynPollable, Network, SocketError, SocketResult, UdpSocket,
-        bindings::sockets::{
-            network::{
-                ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress,
-            },
-            udp::{
-                HostIncomingDatagramStream, HostOutgoingDatagramStream, HostUdpSocket,
-                IncomingDatagramStream, OutgoingDatagram, OutgoingDatagramStream,
-            },
-            udp_create_socket,
+use wasmtime_wasi::p2::{
+    DynPollable, Network, SocketError, SocketResult, UdpSocket,
+    bindings::sockets::{
+        network::{
+            ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress,
         },
+        udp::{
+            HostIncomingDatagramStream, HostOutgoingDatagramStream, HostUdpSocket,
+            IncomingDatagramStream, OutgoingDatagram, OutgoingDatagramStream,
+        },
+        udp_create_socket,
     },
-    sockets::WasiSocketsView as _,
 };
 
 use super::{
@@ -94,7 +91,7 @@ struct Datagram {
 type This = Resource<Socket>;
 
 async fn create(state: &mut HostState, family: IpAddressFamily) -> SocketResult<This> {
-    let mut view = state.sockets();
+    let mut view = state.new_socket();
     let inner = udp_create_socket::Host::create_udp_socket(&mut view, family).await?;
     let socket = Socket { inner, streams: None, is_connecting: false, waits_for: None };
     Ok(state.table.push(socket)?)
