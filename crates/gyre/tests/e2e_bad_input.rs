@@ -330,3 +330,14 @@ fn fill(path: &Path) {
         while file.write_all(&vec![0; size]).is_ok() {}
     }
 }
+
+#[test]
+fn targets_are_accepted_with_a_warning() {
+    let app = TestApp::of_guest("targeted", "hello", "build.command = \"true\"");
+    let gyre = Gyre::new();
+    let build = |gyre: &Gyre| gyre.run(&["build", "--from", app.argument()]).ok();
+    let warning = "`targets` are accepted, but whether the components can run there is not checked";
+    assert!(!build(&gyre).both().contains(warning));
+    app.edit("[application]\n", "[application]\ntargets = [\"spin-up:4.0\"]\n");
+    let _ = build(&gyre).says(warning);
+}

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
 use std::{
-    io::{Read as _, Write as _},
-    net::TcpListener,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -15,10 +15,56 @@ fn up(flags: &[&str]) -> (Up, TestApp) {
     (Gyre::new().up(app.path(), flags), app)
 }
 
-/// The how-manieth requests of their instances `many` requests are that come one after the other.
+/// The how-manieth requests of their instances `many` requests are that come one after the other, by one connection: it
+/// stays on its core, and each core has instances of its own.
 fn counts(up: &Up, many: usize) -> Vec<u32> {
-    let site = up.site();
-    (0..many).map(|_| site.get("/count").expect(200).text().parse().unwrap()).collect()
+    count_with(&mut connect(up), many)
+}
+
+fn connect(up: &Up) -> BufReader<TcpStream> {
+    BufReader::new(TcpStream::connect(up.address()).unwrap())
+}
+
+fn count_with(connection: &mut BufReader<TcpStream>, many: usize) -> Vec<u32> {
+    (0..many).map(|_| get(connection, "/count").parse().unwrap()).collect()
+}
+
+/// The body of the answer to a request.
+fn get(connection: &mut BufReader<TcpStream>, path: &str) -> String {
+    write!(connection.get_mut(), "GET {path} HTTP/1.1\r\nhost: reuse\r\n\r\n").unwrap();
+    let line = |connection: &mut BufReader<TcpStream>| {
+        let mut line = String::new();
+        connection.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    };
+    assert_eq!(line(connection), "HTTP/1.1 200 OK");
+    let mut length = None;
+    loop {
+        let header = line(connection);
+        if header.is_empty() {
+            break;
+        }
+        if let Some(text) = header.strip_prefix("content-length: ") {
+            length = Some(text.parse().unwrap());
+        }
+    }
+    let mut body = Vec::new();
+    let mut take = |connection: &mut BufReader<TcpStream>, length: u64| {
+        connection.take(length).read_to_end(&mut body).unwrap();
+    };
+    if let Some(length) = length {
+        take(connection, length);
+    } else {
+        loop {
+            let length = u64::from_str_radix(&line(connection), 16).unwrap();
+            take(connection, length);
+            assert_eq!(line(connection), "");
+            if length == 0 {
+                break;
+            }
+        }
+    }
+    String::from_utf8(body).unwrap()
 }
 
 #[test]
@@ -43,34 +89,34 @@ fn each_instance_gets_a_value_of_its_own_from_a_range() {
 
 #[test]
 fn an_instance_answers_as_many_at_once_as_the_flag_says() {
-    let at_once = |flags: &[&str]| {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let many = 4 * cores;
+    // How many of as many requests at once are the first ones of their instances.
+    let firsts = |flags: &[&str]| {
         let (all, _app) = up(flags);
-        // There is an instance before they come.
-        assert_eq!(counts(&all, 1), [1]);
-        let mut answers: Vec<u32> = std::thread::scope(|scope| {
-            let ask = || all.site().get("/count?2000").expect(200).text().parse().unwrap();
-            let (one, two) = (scope.spawn(ask), scope.spawn(ask));
-            vec![one.join().unwrap(), two.join().unwrap()]
+        let answers: Vec<String> = std::thread::scope(|scope| {
+            let ask = || get(&mut connect(&all), "/count?4000");
+            let threads: Vec<_> = (0..many).map(|_| scope.spawn(ask)).collect();
+            threads.into_iter().map(|it| it.join().unwrap()).collect()
         });
-        answers.sort_unstable();
-        answers
+        answers.iter().filter(|count| *count == "1").count()
     };
-    assert_eq!(at_once(&["--idle-instance-timeout", "60"]), [2, 3]);
-    let alone = ["--idle-instance-timeout", "60", "--max-instance-concurrent-reuse-count", "1"];
-    assert_eq!(at_once(&alone), [1, 2]);
+    assert!((1..=cores).contains(&firsts(&[])), "they share an instance on each core");
+    assert_eq!(firsts(&["--max-instance-concurrent-reuse-count", "1"]), many);
 }
 
 #[test]
 fn an_idle_instance_is_kept_as_long_as_the_flag_says() {
     let pause = Duration::from_millis(1_500);
-    let (all, _app) = up(&["--idle-instance-timeout", "100ms"]);
-    assert_eq!(counts(&all, 1), [1]);
-    std::thread::sleep(pause);
-    assert_eq!(counts(&all, 1), [1]);
-    let (all, _app) = up(&["--idle-instance-timeout", "60s..90s"]);
-    assert_eq!(counts(&all, 1), [1]);
-    std::thread::sleep(pause);
-    assert_eq!(counts(&all, 1), [2]);
+    let after_a_pause = |timeout: &str| {
+        let (all, _app) = up(&["--idle-instance-timeout", timeout]);
+        let mut connection = connect(&all);
+        assert_eq!(count_with(&mut connection, 1), [1]);
+        std::thread::sleep(pause);
+        count_with(&mut connection, 1)
+    };
+    assert_eq!(after_a_pause("100ms"), [1]);
+    assert_eq!(after_a_pause("60s..90s"), [2]);
 }
 
 #[test]

@@ -172,3 +172,36 @@ fn what_is_wrong_or_not_there_ends_the_start() {
     let run = gyre.run_in(app.path(), &["up", "--runtime-config-file", "nowhere.toml"]);
     let _ = run.failed().says("nowhere.toml");
 }
+
+#[test]
+fn the_components_of_an_application_share_a_store_by_its_label() {
+    let mut manifest =
+        "spin_manifest_version = 2\n\n[application]\nname = \"shared\"\nversion = \"1.0.0\"\n"
+            .to_owned();
+    for (id, grant) in [
+        ("a", "key_value_stores = [\"default\"]"),
+        ("b", "key_value_stores = [\"default\"]"),
+        ("c", ""),
+    ] {
+        manifest += &format!(
+            "\n[[trigger.http]]\nroute = \"/{id}/...\"\ncomponent = \"{id}\"\n\n\
+             [component.{id}]\nsource = \"app.wasm\"\n{grant}\n"
+        );
+    }
+    let app = TestApp::with_manifest(&manifest);
+    app.put_guest("app.wasm", "key-value");
+    let up = Gyre::new().up(app.path(), &[]);
+    let _ = up.site().post("/a/set?key=k", "of a").expect(200);
+    assert_eq!(up.site().get("/b/get?key=k").expect(200).text(), "of a");
+    assert_eq!(up.site().get("/c/get?key=k").expect(500).text(), "Error::AccessDenied");
+}
+
+#[test]
+fn what_changes_nothing_here_is_said() {
+    let app = TestApp::of_guest("ignored", "hello", "");
+    let up = Gyre::new().up(app.path(), &["--cache", "cache.toml", "--debug-info"]);
+    let text = up.program.output();
+    for flag in ["--cache (WASMTIME_CACHE_FILE) is ignored", "--debug-info is ignored"] {
+        assert!(text.contains(flag), "{text}");
+    }
+}

@@ -146,3 +146,33 @@ fn write(config: &LocalLogConfig, entries: &Receiver<LogEntry>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_guests_print_is_written_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = LocalLogConfig {
+            folder: Some(folder.path().to_owned()),
+            follow: Follow::None,
+            ..LocalLogConfig::default()
+        };
+        let log = LocalLog::open(config, &[]).unwrap();
+        for bytes in ["one\ntw", "o\n"] {
+            log.write(LogEntry {
+                time: Timestamp::UNIX_EPOCH,
+                component: "a".into(),
+                request: None,
+                stream: LogStream::Stdout,
+                bytes: bytes.into(),
+            });
+        }
+        log.close();
+        let written = fs_err::read_to_string(folder.path().join("a_stdout.txt")).unwrap();
+        assert_eq!(written, "one\ntwo\n", "no line has a prefix");
+    }
+}

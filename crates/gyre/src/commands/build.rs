@@ -81,6 +81,12 @@ fn build_with(from: &FromArgs, only: &[String], has_wit: bool) -> Result<Option<
             }
         }
     }
+    let targets = app.components.values().filter_map(|component| component.targets.as_ref());
+    if targets.chain([&app.application.targets]).any(|targets| !targets.is_empty()) {
+        printer::warning(
+            "`targets` are accepted, but whether the components can run there is not checked",
+        );
+    }
     printer::data("Finished building all Spin components");
     Ok(None)
 }

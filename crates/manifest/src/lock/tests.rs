@@ -148,3 +148,15 @@ fn an_application_can_be_reduced_to_some_components() {
     ));
     assert_eq!(any.components.len(), 2);
 }
+
+#[test]
+fn the_environment_is_no_template() {
+    let app = locked(
+        "spin_manifest_version = 2\n[application]\nname = \"a\"\n[variables]\nb = { default = \"x\" }\n\
+         [[trigger.http]]\nroute = \"/\"\ncomponent = \"c\"\n\
+         [component.c]\nsource = \"c.wasm\"\nenvironment = { A = \"{{ b }}\", B = \"{{ none }}\" }\n",
+        None,
+    );
+    let env = &app.components[0].env;
+    assert_eq!((env["A"].as_str(), env["B"].as_str()), ("{{ b }}", "{{ none }}"));
+}
