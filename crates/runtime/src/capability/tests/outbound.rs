@@ -142,10 +142,10 @@ async fn mqtt_has_a_limit_of_connections_and_one_of_payloads() {
 #[test]
 fn sockets_beyond_their_limit_are_refused() {
     let origin = limited(ConnectionLimits { sockets: Some(1), ..Default::default() }).origin();
-    let ask = |used: &sockets::Used| {
-        sockets::allows(&origin, used, "127.0.0.1:1".parse().unwrap(), SocketAddrUse::TcpConnect)
-    };
-    let (first, second) = (sockets::Used::default(), sockets::Used::default());
+    let used = sockets::Used::default();
+    let to = "127.0.0.1:1".parse().unwrap();
+    let ask = |held: &_| sockets::allows(&origin, &used, held, to, SocketAddrUse::TcpConnect);
+    let (first, second) = (sockets::Held::default(), sockets::Held::default());
     assert!(ask(&first));
     assert!(!ask(&second));
     drop(first);
