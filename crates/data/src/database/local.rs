@@ -241,7 +241,7 @@ impl LocalConnection {
                     drop(turn);
                     match streamed {
                         Streamed::Ended(result) => giver.end(result),
-                        Streamed::NotAQuery => giver.is_no_query(parameters),
+                        Streamed::NotAQuery => giver.no_query(parameters),
                     }
                 }
                 Err(error) => giver.end(Err(explain(&error, &limits))),

@@ -136,7 +136,7 @@ impl Giver {
         }
     }
 
-    pub(super) fn is_no_query(mut self, parameters: Vec<Value>) {
+    pub(super) fn no_query(mut self, parameters: Vec<Value>) {
         if let Some(first) = self.first.take() {
             let _ = first.send(Given::NoQuery(parameters));
         }
