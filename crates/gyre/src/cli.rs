@@ -332,6 +332,9 @@ pub(crate) struct ServerArgs {
     /// Let applications reach private and local addresses that their manifest allows
     #[arg(long, env = "GYRE_ALLOW_PRIVATE_EGRESS")]
     pub(crate) allow_private_egress: bool,
+    /// Let components export telemetry of their own by wasi:otel, which may change
+    #[arg(long, env = "GYRE_EXPERIMENTAL_WASI_OTEL")]
+    pub(crate) experimental_wasi_otel: bool,
     /// How long requests in flight may go on at shutdown, in seconds
     #[arg(long, env = "GYRE_GRACE", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
     pub(crate) grace: Duration,

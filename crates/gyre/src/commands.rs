@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use gyre_api::{Client, ClientOptions};
+use gyre_telemetry::otlp::Service;
 
 use crate::{cli::ServerUrlArgs, config, printer};
 
@@ -27,6 +28,18 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
         .worker_threads(2)
         .build()
         .context("cannot start the threads that wait for the network")
+}
+
+/// Begins to export what the environment asks for. `has_otel` is whether guests are to have telemetry of their own.
+pub(crate) fn start_telemetry(service: Service, has_otel: bool) -> Result<()> {
+    gyre_telemetry::otlp::start(service)?;
+    if has_otel && !gyre_telemetry::otlp::is_exporting() {
+        printer::note(
+            "Warning: --experimental-wasi-otel is given, but no OTEL_EXPORTER_* environment variables were found. \
+             No telemetry will be exported.",
+        );
+    }
+    Ok(())
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use gyre_testkit::{
-    Collector, Gyre, Service, TestApp, Up,
+    Collector, Gyre, Server, ServerOptions, Service, TestApp, Up,
     collector::{Data, Metric, Span, Told, hex, number_data_point, text, text_of},
     until,
 };
@@ -72,7 +72,12 @@ fn a_request_and_what_it_leads_to_are_one_trace() {
     let collector = Collector::start();
     let hosts = format!("allowed_outbound_hosts = [{:?}]", collector.endpoint());
     let app = app(&[("out", "outbound", &hosts)]);
-    let up = gyre(&collector).up(app.path(), &[]);
+    app.put(
+        "config.toml",
+        "[outbound_networking]\nmax_total_connections = 4\n[outbound_http]\nmax_connections = 2\n",
+    );
+    let config = app.path().join("config.toml");
+    let up = gyre(&collector).up(app.path(), &["--runtime-config-file", config.to_str().unwrap()]);
     let site = up
         .site()
         .with_header("traceparent", &format!("00-{TRACE}-{PARENT}-01"))
@@ -115,6 +120,20 @@ fn a_request_and_what_it_leads_to_are_one_trace() {
     assert_eq!(sent["traceparent"], parent.as_str());
     assert_eq!(sent["tracestate"], "vendor=value");
 
+    // One connection, of those that there may be.
+    let acquired = collector.metric("outbound_connection_permits_acquired", |_| true);
+    let pairs = [("kind", "http"), ("waited", "false")];
+    let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(sums(&acquired.it), [(pairs.to_vec(), 1)]);
+    for (name, share) in [
+        ("outbound_connection_factor_utilization", 0.5),
+        ("outbound_connection_global_utilization", 0.25),
+    ] {
+        let told = collector.metric(name, |_| true);
+        let Some(Data::Histogram(histogram)) = &told.it.data else { panic!("{told:?}") };
+        assert_eq!(histogram.data_points[0].sum, Some(share), "{name}");
+    }
+
     // Without a client's span there is a trace of its own; no route has no name.
     get(&up, "/nowhere", 404);
     let lost = collector.span_where("of the 404", |it| {
@@ -122,6 +141,18 @@ fn a_request_and_what_it_leads_to_are_one_trace() {
     });
     assert_eq!(lost.it.name, "GET");
     assert!(lost.it.parent_span_id.is_empty() && hex(&lost.it.trace_id) != TRACE);
+}
+
+#[test]
+fn spans_end_with_the_guest() {
+    let collector = Collector::start();
+    let up = gyre(&collector).up(app(&[("events", "stream", "")]).path(), &[]);
+    get(&up, "/events/events", 200);
+    // 20 events, 30 ms apart, all of them after the head of the response.
+    for name in ["GET /events/...", "execute_wasm_component events"] {
+        let span = collector.span(name).it;
+        assert!(span.end_time_unix_nano - span.start_time_unix_nano > 400_000_000, "{span:?}");
+    }
 }
 
 #[test]
@@ -164,18 +195,19 @@ fn what_guests_ask_for_is_within_their_call() {
     get(&up, "/vars/get", 200);
     is_child(&collector.span("spin_variables.get"), &execution("vars"));
     get(&up, "/vars/config", 200);
-    is_child(
-        &collector.span("wasi_config.get"),
-        &collector.span_where("the second", |it| {
-            it.name == "execute_wasm_component vars"
-                && it.span_id == collector.span("wasi_config.get").it.parent_span_id
-        }),
-    );
+    let asked = collector.span("wasi_config.get");
+    let asking = |it: &Span| it.span_id == asked.it.parent_span_id;
+    let second = collector.span_where("of the second call", asking);
+    assert_eq!(second.it.name, "execute_wasm_component vars");
 
-    let _ = up.site().get("/sql/");
+    assert_eq!(up.site().post("/sql/?p=secret", "SELECT ?").status, 200);
     let opened = collector.span("spin_sqlite.open");
     is_child(&opened, &execution("sql"));
     assert_eq!(attribute(&opened, "db.system.name"), "sqlite");
+    let executed = collector.span("spin_sqlite.execute");
+    is_child(&executed, &execution("sql"));
+    assert_eq!(attribute(&executed, "query"), "SELECT ?");
+    assert!(!format!("{executed:?}").contains("secret"));
 
     get(&up, &format!("/redis2?address={server}"), 200);
     let opened = collector.span("spin_outbound_redis.open_connection");
@@ -256,18 +288,19 @@ fn calls_are_counted_and_output_is_exported() {
             })
         });
     }
+    // Standard error is not buffered: each piece of a line is a write.
     for (said, path) in
-        [("printed 0\n", "text=printed"), ("complaint 0\n", "text=complaint&stderr=yes")]
+        [("printed 0\n", "text=printed"), ("complaint", "text=complaint&stderr=yes")]
     {
         let record = collector.log(said, |it| it.body.as_ref().map(text).as_deref() == Some(said));
         assert_eq!(text_of(&record.it.attributes, "component_id"), "log");
+        assert_eq!(text_of(&record.it.attributes, "app_id"), "traced");
         let request = collector.span_where(path, |it| text_of(&it.attributes, "url.query") == path);
         let execution =
             collector.span_where("the execution", |it| it.parent_span_id == request.it.span_id);
         assert_eq!(record.it.span_id, execution.it.span_id);
         assert_eq!(record.it.trace_id, execution.it.trace_id);
-        let events: Vec<_> = execution.it.events.iter().map(|it| it.name.as_str()).collect();
-        assert_eq!(events, ["app_log"]);
+        assert!(execution.it.events.iter().all(|event| event.name == "app_log"));
         assert_eq!(text_of(&execution.it.events[0].attributes, "app_log"), said);
     }
     for (path, head) in collector.exports() {
@@ -483,4 +516,41 @@ fn messages_have_spans_of_their_own() {
         });
     }
     assert_eq!(collector.spans().iter().filter(|told| told.it.name == "news receive").count(), 1);
+}
+
+#[test]
+fn a_server_exports_what_its_apps_do() {
+    let collector = Collector::start();
+    let arguments = vec!["--experimental-wasi-otel".to_owned()];
+    let options = ServerOptions { arguments, ..ServerOptions::default() };
+    let server = Server::start_with(gyre(&collector), options);
+    let log = server.deploy(TestApp::of_guest("talker", "log", "").path());
+    let site = log.site().with_header("traceparent", &format!("00-{TRACE}-{PARENT}-01"));
+    assert_eq!(site.get("/?text=printed").status, 200);
+    let request = collector
+        .span_where("of the request", |it| text_of(&it.attributes, "url.query") == "text=printed");
+    assert_eq!((hex(&request.it.trace_id), hex(&request.it.parent_span_id)), pair(TRACE, PARENT));
+    assert_eq!(request.resource("service.name"), "gyre");
+    assert_eq!(attribute(&request, "app_id"), "talker");
+    let record = collector
+        .log("of the app", |it| it.body.as_ref().map(text).as_deref() == Some("printed 0"))
+        .it;
+    assert_eq!(text_of(&record.attributes, "app_id"), "talker");
+    assert_eq!(hex(&record.trace_id), TRACE);
+
+    let manifest = "key_value_stores = [\"default\"]";
+    let own = server.deploy(TestApp::of_guest("guest", "telemetry", manifest).path());
+    assert_eq!(own.site().get("/spans").status, 200);
+    is_child(&collector.span("outer"), &collector.span("execute_wasm_component guest"));
+    drop(server);
+
+    let server = Server::start();
+    let refused = server.try_deploy(TestApp::of_guest("guest", "telemetry", manifest).path(), &[]);
+    let _ = refused
+        .failed()
+        .says("wasi:otel is experimental, and only there with --experimental-wasi-otel");
+}
+
+fn pair(one: &str, other: &str) -> (String, String) {
+    (one.to_owned(), other.to_owned())
 }

@@ -68,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) block_private_networks: bool,
     /// What calls apps besides requests.
     pub(crate) events: Arc<Events>,
+    /// Whether guests have `wasi:otel`.
+    pub(crate) has_otel: bool,
     /// The threads of the control plane.
     pub(crate) threads: Handle,
 }
@@ -148,6 +150,7 @@ impl Inner {
                 .map(|host| SelfOrigin { host: Some(host.clone()), ..parts.self_origin.clone() }),
             oci_image_digest: Some(route.digest),
             block_private_networks: parts.block_private_networks,
+            has_otel: parts.has_otel,
             limits,
             ..AppSpec::new(route.app_name.clone(), self.source(route.release, variables))
         });

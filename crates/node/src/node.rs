@@ -38,6 +38,8 @@ pub struct NodeConfig {
     pub workers: Option<usize>,
     /// Whether guests may reach private and local addresses that their manifests allow.
     pub allow_private_egress: bool,
+    /// Whether guests have `wasi:otel`.
+    pub has_otel: bool,
     /// Where components are compiled.
     pub compiler: Compiler,
     /// The server's version, as it tells it.
@@ -162,6 +164,7 @@ impl Node {
             },
             block_private_networks: !config.allow_private_egress,
             events: events.clone(),
+            has_otel: config.has_otel,
             threads: Handle::current(),
         });
         routes.store(Arc::new(apps.control_only()));

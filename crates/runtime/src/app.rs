@@ -268,7 +268,8 @@ impl App {
         let scheme = if connection.is_tls { Scheme::Https } else { Scheme::Http };
         let call = CallContext { request: Some(request_id()), depth: 0 };
         let execution = component.handler.execution();
-        let spans = CallSpans::of_request(std::mem::take(span), execution, &component.context.id);
+        let id = &component.context.id;
+        let spans = CallSpans::of_request(std::mem::take(span), execution, &self.context.name, id);
         self.run(component, call, request, scheme, pass, spans).await
     }
 
@@ -293,7 +294,8 @@ impl App {
                 if trigger::prepare_chained(&mut request).is_ok() {
                     let call = CallContext { depth, ..caller };
                     let execution = callee.handler.execution();
-                    let spans = CallSpans::of_chained(&request, execution, &callee.context.id);
+                    let (name, id) = (&self.context.name, &callee.context.id);
+                    let spans = CallSpans::of_chained(&request, execution, name, id);
                     if callee.is_concurrent() {
                         let (app, callee) = (self.clone(), callee.clone());
                         let response = detached(async move {
@@ -346,7 +348,7 @@ impl App {
             let (tell, told) = oneshot::channel();
             let call = CallContext { request, depth: 0 };
             metrics::request(kind, &app.context.name, &component);
-            let spans = CallSpans::of_event(span, &component);
+            let spans = CallSpans::of_event(span, &app.context.name, &component);
             let mut run = Run::handling(&app, callee, call, pass, event, tell, spans);
             let failure = match std::future::poll_fn(|cx| run.poll(cx)).await {
                 Outcome::Failed { failure, .. } => Some(failure),

@@ -25,6 +25,7 @@ struct Line {
 
 struct Shared {
     log: Arc<dyn LogSink>,
+    app: Arc<str>,
     component: Arc<str>,
     stream: LogStream,
     /// The longest line, where the log wants lines.
@@ -36,6 +37,7 @@ struct Shared {
 impl GuestStream {
     pub(crate) fn new(
         log: &Arc<dyn LogSink>,
+        app: &Arc<str>,
         component: &Arc<str>,
         request: Option<RequestId>,
         stream: LogStream,
@@ -47,6 +49,7 @@ impl GuestStream {
         };
         Self(Arc::new(Shared {
             log: log.clone(),
+            app: app.clone(),
             component: component.clone(),
             stream,
             max_line,
@@ -92,7 +95,7 @@ impl Shared {
     }
 
     fn entry(&self, request: Option<RequestId>, trace: &TraceContext, bytes: Bytes) {
-        logs::guest_output(&self.component, trace, &bytes);
+        logs::guest_output(&self.app, &self.component, trace, &bytes);
         self.log.write(LogEntry {
             time: Clock::System.now(),
             component: self.component.clone(),
@@ -172,8 +175,8 @@ mod tests {
     fn writes_become_lines_and_long_ones_are_cut() {
         let lines = Arc::new(Lines::default());
         let log: Arc<dyn LogSink> = lines.clone();
-        let mut stream =
-            GuestStream::new(&log, &"a".into(), None, LogStream::Stdout, &TraceContext::default());
+        let (app, component, trace) = ("app".into(), "a".into(), TraceContext::default());
+        let mut stream = GuestStream::new(&log, &app, &component, None, LogStream::Stdout, &trace);
         for write in ["a", "b\ncd\r\n", "\n", "123456789\n", "rest"] {
             OutputStream::write(&mut stream, Bytes::from(write)).unwrap();
         }

@@ -158,8 +158,8 @@ impl HostState {
             _ => &mut self.stdout,
         };
         let new = || {
-            let trace = self.state.trace();
-            GuestStream::new(&self.app.log, &self.component.id, self.call.request, stream, trace)
+            let (app, component, trace) = (&self.app, &self.component, self.state.trace());
+            GuestStream::new(&app.log, &app.name, &component.id, self.call.request, stream, trace)
         };
         place.get_or_insert_with(new).clone()
     }

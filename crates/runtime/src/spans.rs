@@ -35,30 +35,36 @@ pub(crate) enum Execution {
 
 impl CallSpans {
     /// Of a request whose span that is.
-    pub(crate) fn of_request(request: Span, execution: Execution, component: &str) -> Self {
+    pub(crate) fn of_request(
+        request: Span,
+        execution: Execution,
+        app: &str,
+        component: &str,
+    ) -> Self {
         if !request.is_on() {
             return Self(None);
         }
         let span = Span::child(&request.context(), Kind::Internal, name_of(execution));
-        Self::new(span, request, None, execution, component)
+        Self::new(span, request, None, execution, app, component)
     }
 
     /// Of a request of another component of the app, whose headers name that one's span.
     pub(crate) fn of_chained<B>(
         request: &Request<B>,
         execution: Execution,
+        app: &str,
         component: &str,
     ) -> Self {
         let span = Span::root(Kind::Internal, name_of(execution), Some(request.headers()));
-        Self::new(span, Span::default(), None, execution, component)
+        Self::new(span, Span::default(), None, execution, app, component)
     }
 
     /// Of an event.
-    pub(crate) fn of_event(event: EventSpan, component: &str) -> Self {
+    pub(crate) fn of_event(event: EventSpan, app: &str, component: &str) -> Self {
         let Some(parent) = &event else { return Self(None) };
         let execution = Execution::Wasm;
         let span = Span::child(&parent.context(), Kind::Internal, name_of(execution));
-        Self::new(span, Span::default(), event, execution, component)
+        Self::new(span, Span::default(), event, execution, app, component)
     }
 
     fn new(
@@ -66,6 +72,7 @@ impl CallSpans {
         request: Span,
         event: EventSpan,
         execution: Execution,
+        app: &str,
         component: &str,
     ) -> Self {
         if !span.is_on() {
@@ -75,6 +82,7 @@ impl CallSpans {
             Execution::Wasm => format!("execute_wasm_component {component}"),
             Execution::Wagi => format!("execute_wagi_component {component}"),
         });
+        span.set("app_id", app.to_owned());
         Self(Some(Box::new(Mutex::new(Open { component: span, request, _event: event }))))
     }
 

@@ -31,6 +31,7 @@ use tonic::metadata::{MetadataKey, MetadataValue};
 use crate::{
     Kind, TraceContext,
     otlp::{self, Protocol, Settings, Signal},
+    trace::cut,
 };
 
 /// Names of events and severities that are kept for the life of the process, since the SDK takes no others.
@@ -41,6 +42,13 @@ const KEPT_NAME_BYTES: usize = 128;
 
 /// What marks bytes in a log record's values.
 const BYTES_PREFIX: &str = "data:application/octet-stream;base64,";
+
+/// How much of one span or log record of a guest is exported. What has no room is left out, and counted where the
+/// protocol can say so; it is as much as what is kept until it is exported takes, roughly.
+const GUEST_BYTES: usize = 64 << 10;
+
+/// What a value takes beside its text.
+const VALUE_BYTES: usize = 48;
 
 /// How deeply a log record's values may be within one another. `serde_json` has a limit of its own, which is 128.
 const DEPTH: usize = 32;
@@ -207,55 +215,107 @@ fn span_id(hex: &str) -> SpanId {
     SpanId::from_hex(hex).unwrap_or(SpanId::INVALID)
 }
 
+/// The room that is left in a span or log record.
+struct Room(usize);
+
+impl Room {
+    fn new() -> Self {
+        Self(GUEST_BYTES)
+    }
+
+    /// Takes that much, if there is.
+    fn take(&mut self, bytes: usize) -> bool {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+
+    /// Takes what a value needs once it is parsed.
+    fn take_json(&mut self, json: &str) -> bool {
+        let is_inner = |byte: &u8| matches!(byte, b'[' | b'{' | b',' | b':');
+        // In a text they are but characters.
+        let inner = if json.trim_start().starts_with('"') {
+            0
+        } else {
+            json.bytes().filter(is_inner).count()
+        };
+        self.take(VALUE_BYTES + json.len() + VALUE_BYTES.saturating_mul(inner))
+    }
+
+    fn take_attribute(&mut self, attribute: &GuestAttribute) -> bool {
+        self.take(attribute.key.len()) && self.take_json(&attribute.json)
+    }
+
+    /// Those attributes that there is room for, and how many others.
+    fn attributes(&mut self, attributes: Vec<GuestAttribute>) -> (Vec<KeyValue>, u32) {
+        let (mut kept, mut dropped) = (Vec::new(), 0_u32);
+        for attribute in attributes {
+            if self.take_attribute(&attribute) {
+                kept.push(KeyValue::new(attribute.key, plain_value(attribute.json)));
+            } else {
+                dropped = dropped.saturating_add(1);
+            }
+        }
+        (kept, dropped)
+    }
+}
+
 fn exported(span: GuestSpan, context: SpanContext) -> SpanData {
+    let mut room = Room::new();
+    let instrumentation_scope = scope(span.scope, &mut room);
+    let (attributes, dropped) = room.attributes(span.attributes);
     let mut events = SpanEvents::default();
-    events.events = span
-        .events
-        .into_iter()
-        .map(|(name, time, attributes)| Event::new(name, time, plain(attributes), 0))
-        .collect();
+    events.dropped_count = span.dropped.1;
+    for (name, time, attributes) in span.events {
+        if room.take(VALUE_BYTES + name.len()) {
+            let (attributes, dropped) = room.attributes(attributes);
+            events.events.push(Event::new(name, time, attributes, dropped));
+        } else {
+            events.dropped_count = events.dropped_count.saturating_add(1);
+        }
+    }
     let mut links = SpanLinks::default();
-    links.links = span
-        .links
-        .iter()
-        .map(|(context, attributes)| Link::new(context.into(), plain(attributes.clone()), 0))
-        .collect();
-    (events.dropped_count, links.dropped_count) = (span.dropped.1, span.dropped.2);
+    links.dropped_count = span.dropped.2;
+    for (context, attributes) in span.links {
+        let context = SpanContext::from(&context);
+        if room.take(VALUE_BYTES + context.trace_state().header().len()) {
+            let (attributes, dropped) = room.attributes(attributes);
+            links.links.push(Link::new(context, attributes, dropped));
+        } else {
+            links.dropped_count = links.dropped_count.saturating_add(1);
+        }
+    }
     SpanData {
         span_context: context,
         parent_span_id: span_id(&span.parent_span_id),
         parent_span_is_remote: false,
         span_kind: SpanKind::from(span.kind),
-        name: span.name.into(),
+        name: cut(span.name).into(),
         start_time: span.start,
         end_time: span.end,
-        attributes: plain(span.attributes),
-        dropped_attributes_count: span.dropped.0,
+        attributes,
+        dropped_attributes_count: span.dropped.0.saturating_add(dropped),
         events,
         links,
         status: match span.status {
             None => Status::Unset,
             Some(Ok(())) => Status::Ok,
-            Some(Err(text)) => Status::error(text),
+            Some(Err(text)) => Status::error(cut(text)),
         },
-        instrumentation_scope: scope(span.scope),
+        instrumentation_scope,
     }
 }
 
-fn scope(scope: GuestScope) -> InstrumentationScope {
-    let mut builder =
-        InstrumentationScope::builder(scope.name).with_attributes(plain(scope.attributes));
+fn scope(scope: GuestScope, room: &mut Room) -> InstrumentationScope {
+    let (attributes, _) = room.attributes(scope.attributes);
+    let mut builder = InstrumentationScope::builder(cut(scope.name)).with_attributes(attributes);
     if let Some(version) = scope.version {
-        builder = builder.with_version(version);
+        builder = builder.with_version(cut(version));
     }
     if let Some(url) = scope.schema_url {
-        builder = builder.with_schema_url(url);
+        builder = builder.with_schema_url(cut(url));
     }
     builder.build()
-}
-
-fn plain(attributes: Vec<GuestAttribute>) -> Vec<KeyValue> {
-    attributes.into_iter().map(|it| KeyValue::new(it.key, plain_value(it.json))).collect()
 }
 
 /// A value of a span's attribute: text, a number, a truth value, or a list of one kind of these. Anything else is
@@ -371,19 +431,26 @@ fn severity(number: u8) -> Option<Severity> {
 pub fn log(record: GuestLog) {
     let Some(logs) = otlp::state().and_then(|state| state.logs.as_ref()) else { return };
     let mut exported = logs.logger.create_log_record();
-    if let Some(json) = &record.body_json {
-        exported.set_body(any_value(json));
+    let mut room = Room::new();
+    if let Some(mut json) = record.body_json {
+        exported.set_body(if room.take_json(&json) {
+            any_value(&json)
+        } else {
+            json.truncate(json.floor_char_boundary(GUEST_BYTES / 2));
+            room.take(json.len());
+            json.into()
+        });
     }
     if let Some(name) = record.event_name {
         match kept(&name) {
             Some(name) => exported.set_event_name(name),
-            None => exported.add_attribute("event.name", name),
+            None => exported.add_attribute("event.name", cut(name)),
         }
     }
     if let Some(text) = record.severity_text {
         match kept(&text) {
             Some(text) => exported.set_severity_text(text),
-            None => exported.add_attribute("severity_text", text),
+            None => exported.add_attribute("severity_text", cut(text)),
         }
     }
     if let Some(severity) = record.severity_number.and_then(severity) {
@@ -394,13 +461,15 @@ pub fn log(record: GuestLog) {
     }
     exported.set_observed_timestamp(record.observed.unwrap_or_else(SystemTime::now));
     for attribute in record.attributes {
-        exported.add_attribute(attribute.key, any_value(&attribute.json));
+        if room.take_attribute(&attribute) {
+            exported.add_attribute(attribute.key, any_value(&attribute.json));
+        }
     }
     if let Some((trace, span, is_sampled)) = record.span {
         let flags = is_sampled.map(|it| TraceFlags::default().with_sampled(it));
         exported.set_trace_context(trace_id(&trace), span_id(&span), flags);
     }
-    let scope = record.scope.map(scope).unwrap_or_default();
+    let scope = record.scope.map(|it| scope(it, &mut room)).unwrap_or_default();
     logs.processor.emit(&mut exported, &scope);
 }
 
@@ -589,6 +658,45 @@ mod tests {
         }
         assert_eq!(kept("one more"), None);
         assert_eq!(kept("INFO"), Some("INFO"));
+    }
+
+    #[test]
+    fn a_span_is_exported_as_far_as_there_is_room() {
+        let attribute = |key: &str, json: String| GuestAttribute { key: key.to_owned(), json };
+        let long = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+        let context = GuestContext::default();
+        let span = GuestSpan {
+            context: context.clone(),
+            parent_span_id: String::new(),
+            kind: Kind::Internal,
+            name: "n".repeat(10_000),
+            start: SystemTime::UNIX_EPOCH,
+            end: SystemTime::UNIX_EPOCH,
+            attributes: vec![
+                attribute("small", "1".to_owned()),
+                // Many small values take more than their text.
+                attribute("list", format!("[{}1]", "1,".repeat(5_000))),
+                attribute("half", long(GUEST_BYTES / 2)),
+                attribute("too much", long(GUEST_BYTES / 2)),
+            ],
+            events: vec![
+                ("fits".to_owned(), SystemTime::UNIX_EPOCH, vec![attribute("no", long(40_000))]),
+                (long(40_000), SystemTime::UNIX_EPOCH, Vec::new()),
+            ],
+            links: vec![(context, Vec::new()); 10_000],
+            status: Some(Err("s".repeat(10_000))),
+            scope: GuestScope::default(),
+            dropped: (1, 1, 1),
+        };
+        let exported = exported(span, SpanContext::empty_context());
+        let keys: Vec<_> = exported.attributes.iter().map(|it| it.key.as_str()).collect();
+        assert_eq!((keys, exported.dropped_attributes_count), (vec!["small", "half"], 3));
+        assert_eq!((exported.events.events.len(), exported.events.dropped_count), (1, 2));
+        assert_eq!(exported.events.events[0].dropped_attributes_count, 1);
+        let links = (exported.links.links.len() as u32, exported.links.dropped_count);
+        assert!(links.0 < 1_000 && links.0 + links.1 == 10_001, "{links:?}");
+        assert_eq!(exported.name.len(), crate::trace::TEXT_BYTES);
+        assert_eq!(exported.status, Status::error("s".repeat(crate::trace::TEXT_BYTES)));
     }
 
     #[test]

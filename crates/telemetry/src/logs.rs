@@ -8,7 +8,7 @@ use crate::{TraceContext, otlp};
 const ESCAPED_BYTES: usize = 50;
 
 /// Exports one write of a guest, if logs or traces are exported.
-pub fn guest_output(component: &str, trace: &TraceContext, bytes: &[u8]) {
+pub fn guest_output(app: &str, component: &str, trace: &TraceContext, bytes: &[u8]) {
     let Some(state) = otlp::state() else { return };
     let has_events = trace.is_on() && state.traces.as_ref().is_some_and(|it| it.has_log_events);
     if state.logs.is_none() && !has_events {
@@ -25,6 +25,8 @@ pub fn guest_output(component: &str, trace: &TraceContext, bytes: &[u8]) {
             record.add_attribute(key, true);
         }
         record.add_attribute("component_id", component.to_owned());
+        // One server's collector hears of many apps.
+        record.add_attribute("app_id", app.to_owned());
         if let Some(span) = trace.innermost().filter(opentelemetry::trace::SpanContext::is_valid) {
             record.set_trace_context(span.trace_id(), span.span_id(), Some(span.trace_flags()));
         }

@@ -20,6 +20,7 @@ pub(crate) struct Instruments {
     permits: Counter<u64>,
     permits_rejected: Counter<u64>,
     permit_wait: Histogram<f64>,
+    permits_of_kind_used: Histogram<f64>,
     permits_used: Histogram<f64>,
     inferences: Counter<u64>,
 }
@@ -35,6 +36,7 @@ impl Instruments {
             permits: meter.u64_counter("outbound_connection_permits_acquired").build(),
             permits_rejected: meter.u64_counter("outbound_connection_permits_rejected").build(),
             permit_wait: meter.f64_histogram("outbound_connection_permit_wait_duration_ms").build(),
+            permits_of_kind_used: share("outbound_connection_factor_utilization"),
             permits_used: share("outbound_connection_global_utilization"),
             inferences: meter.u64_counter("spin.llm_infer").build(),
         }
@@ -74,24 +76,35 @@ fn measured(component: &str, unit: &'static str) -> [KeyValue; 2] {
     [KeyValue::new("component_id", component.to_owned()), KeyValue::new("unit", unit)]
 }
 
-/// A guest has the right to an outgoing connection, after it `waited` for it, if it had to. `used` is the share of
-/// what its app may have that is taken, where there is a limit.
-pub fn permit(kind: &'static str, waited: Option<Duration>, used: Option<f64>) {
+/// A guest has the right to an outgoing connection, after it `waited` for it, if it had to. What is used are the
+/// shares of those of this kind, and of all, that its app may have, where there is a limit.
+pub fn permit(
+    kind: &'static str,
+    waited: Option<Duration>,
+    used_of_kind: Option<f64>,
+    used: Option<f64>,
+) {
     let Some(instruments) = instruments() else { return };
     let kind = KeyValue::new("kind", kind);
     instruments.permits.add(1, &[kind.clone(), KeyValue::new("waited", waited.is_some())]);
     if let Some(waited) = waited {
-        instruments.permit_wait.record(waited.as_secs_f64() * 1e3, &[kind]);
+        instruments.permit_wait.record(waited.as_secs_f64() * 1e3, std::slice::from_ref(&kind));
+    }
+    if let Some(used) = used_of_kind {
+        instruments.permits_of_kind_used.record(used, &[kind]);
     }
     if let Some(used) = used {
         instruments.permits_used.record(used, &[]);
     }
 }
 
-/// A guest was refused an outgoing connection, since its app has as many as it may have.
-pub fn permit_rejected(kind: &'static str) {
+/// A guest was refused an outgoing connection, since its app has as many as it may have, of this kind or of all.
+pub fn permit_rejected(kind: &'static str, is_of_all: bool) {
     let Some(instruments) = instruments() else { return };
-    let attributes = [KeyValue::new("kind", kind), KeyValue::new("limit", "global")];
+    let attributes = [
+        KeyValue::new("kind", kind),
+        KeyValue::new("limit", if is_of_all { "global" } else { "factor" }),
+    ];
     instruments.permits_rejected.add(1, &attributes);
 }
 

@@ -29,8 +29,11 @@ const EVENTS: usize = 128;
 /// Spans that a guest may have open within one call.
 pub const OPEN_GUEST_SPANS: usize = 1_024;
 
-/// The longest text of a failure in a span.
-const FAILURE_BYTES: usize = 4 << 10;
+/// The longest text in a span: its name, an attribute's value, why it failed. What is longer is cut.
+pub(crate) const TEXT_BYTES: usize = 4 << 10;
+
+/// How much text the events of one span may have. Those without room are left out.
+const EVENT_BYTES: usize = 32 << 10;
 
 /// Which side of an exchange a span is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +81,13 @@ struct Traced {
     /// The guest's open spans, the latest last.
     guest: Mutex<Vec<SpanContext>>,
     /// What is to be an event of the host's span when that ends.
-    events: Mutex<Vec<(SystemTime, KeyValue)>>,
+    events: Mutex<Events>,
+}
+
+#[derive(Default)]
+struct Events {
+    kept: Vec<(SystemTime, KeyValue)>,
+    bytes: usize,
 }
 
 impl TraceContext {
@@ -138,8 +147,10 @@ impl TraceContext {
             return;
         };
         let mut events = traced.events.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.len() < EVENTS {
-            events.push((SystemTime::now(), KeyValue::new(key, text)));
+        let bytes = events.bytes + text.len();
+        if events.kept.len() < EVENTS && bytes <= EVENT_BYTES {
+            events.bytes = bytes;
+            events.kept.push((SystemTime::now(), KeyValue::new(key, text)));
         }
     }
 }
@@ -202,6 +213,12 @@ impl From<AttributeText> for Value {
     }
 }
 
+/// The text, or its beginning.
+pub(crate) fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES));
+    text
+}
+
 fn traces() -> Option<&'static Traces> {
     otlp::state()?.traces.as_ref().filter(|traces| traces.has_spans)
 }
@@ -245,23 +262,25 @@ impl Span {
     /// Gives it another name.
     pub fn rename(&mut self, name: impl FnOnce() -> String) {
         if let Some(active) = &mut self.0 {
-            active.span.update_name(name());
+            active.span.update_name(cut(name()));
         }
     }
 
     /// Sets an attribute.
     pub fn set(&mut self, key: &'static str, value: impl AttributeValue) {
         if let Some(active) = &mut self.0 {
-            active.span.set_attribute(KeyValue::new(key, value.into_value()));
+            let value = match value.into_value() {
+                AttributeText::Text(Cow::Owned(text)) => AttributeText::Text(cut(text).into()),
+                other => other,
+            };
+            active.span.set_attribute(KeyValue::new(key, value));
         }
     }
 
     /// Says that it failed.
     pub fn fail(&mut self, reason: &dyn Display, blame: Blame) {
         let Some(active) = &mut self.0 else { return };
-        let mut text = reason.to_string();
-        text.truncate(text.floor_char_boundary(FAILURE_BYTES));
-        active.span.set_status(Status::error(text));
+        active.span.set_status(Status::error(cut(reason.to_string())));
         let blame = match blame {
             Blame::Guest => "guest",
             Blame::Host => "host",
@@ -284,7 +303,7 @@ impl Drop for Active {
         let Some(traced) = &self.context.0 else { return };
         let events =
             std::mem::take(&mut *traced.events.lock().unwrap_or_else(PoisonError::into_inner));
-        for (time, attribute) in events {
+        for (time, attribute) in events.kept {
             self.span.add_event_with_timestamp(attribute.key.to_string(), time, vec![attribute]);
         }
     }
@@ -367,6 +386,19 @@ mod tests {
         for _ in 0..EVENTS * 2 {
             trace.event("key", "text".to_owned());
         }
-        assert_eq!(trace.0.unwrap().events.lock().unwrap().len(), EVENTS);
+        assert_eq!(trace.0.as_ref().unwrap().events.lock().unwrap().kept.len(), EVENTS);
+
+        let trace = TraceContext::of(context(1));
+        trace.event("key", "x".repeat(EVENT_BYTES - 1));
+        trace.event("key", "no room".to_owned());
+        trace.event("key", "!".to_owned());
+        assert_eq!(trace.0.as_ref().unwrap().events.lock().unwrap().kept.len(), 2);
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut("short".to_owned()), "short");
+        let long = cut(format!("x{}", "é".repeat(TEXT_BYTES)));
+        assert_eq!(long.len(), TEXT_BYTES - 1);
     }
 }

@@ -81,6 +81,7 @@ async fn start(args: &QuickstartArgs, data: std::path::PathBuf) -> Result<Node> 
         public: None,
         workers: None,
         allow_private_egress: false,
+        has_otel: false,
         compiler: compiler()?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -8,7 +8,7 @@ use gyre_node::{Node, NodeConfig};
 use gyre_runtime::Compiler;
 use gyre_telemetry::otlp::Service;
 
-use super::{DONE, runtime, stopped};
+use super::{DONE, runtime, start_telemetry, stopped};
 use crate::{cli::ServerArgs, config, printer};
 
 /// What compiling one component may take: processor time in seconds, address space in bytes.
@@ -20,7 +20,7 @@ const SERVICE: Service = Service { name: "gyre", version: env!("CARGO_PKG_VERSIO
 
 /// `gyre server`.
 pub(crate) fn run(args: ServerArgs) -> Result<ExitCode> {
-    gyre_telemetry::otlp::start(SERVICE)?;
+    start_telemetry(SERVICE, args.experimental_wasi_otel)?;
     runtime()?.block_on(async {
         let grace = args.grace;
         let node = Node::start(settings(args)?).await?;
@@ -63,6 +63,7 @@ fn settings(args: ServerArgs) -> Result<NodeConfig> {
         public,
         workers: args.workers,
         allow_private_egress: args.allow_private_egress,
+        has_otel: args.experimental_wasi_otel,
         compiler: compiler()?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })

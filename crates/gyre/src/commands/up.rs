@@ -30,7 +30,7 @@ use serde::Serialize;
 use crate::{
     application::{self, Loading, Place},
     cli::{Format, UpArgs},
-    commands::{build, runtime, stopped},
+    commands::{build, runtime, start_telemetry, stopped},
     config, printer,
 };
 
@@ -50,13 +50,7 @@ pub(crate) fn run(args: UpArgs) -> Result<ExitCode> {
     {
         return Ok(code);
     }
-    gyre_telemetry::otlp::start(SERVICE)?;
-    if args.experimental_wasi_otel && !gyre_telemetry::otlp::is_exporting() {
-        printer::note(
-            "Warning: --experimental-wasi-otel is given, but no OTEL_EXPORTER_* environment variables were found. \
-             No telemetry will be exported.",
-        );
-    }
+    start_telemetry(SERVICE, args.experimental_wasi_otel)?;
     runtime()?.block_on(async {
         let served = serve(args).await;
         gyre_telemetry::otlp::flush().await;

@@ -79,11 +79,25 @@ impl Purpose {
     }
 }
 
-/// The right to connections of one kind, where they have a limit of their own.
-type Places = Option<Arc<Semaphore>>;
+/// The right to connections, where they have a limit.
+type Places = Option<Limited>;
+
+struct Limited {
+    limit: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Limited {
+    /// The share that is taken, from 0 to 1.
+    fn used(&self) -> Option<f64> {
+        let taken = self.limit.saturating_sub(self.free.available_permits());
+        (self.limit > 0).then(|| taken as f64 / self.limit as f64)
+    }
+}
 
 fn places(limit: Option<u32>) -> Places {
-    limit.map(|limit| Arc::new(Semaphore::new(limit as usize)))
+    let limit = limit? as usize;
+    Some(Limited { limit, free: Arc::new(Semaphore::new(limit)) })
 }
 
 /// An app's door.
@@ -91,8 +105,6 @@ pub(crate) struct Door {
     block_private_networks: bool,
     blocked: Vec<IpNet>,
     connections: Places,
-    /// How many they may be.
-    limit: usize,
     /// In the order of [`Purpose`].
     kinds: [Places; 6],
     /// How many wait for the right to a connection.
@@ -151,7 +163,6 @@ impl Door {
             block_private_networks,
             blocked: Vec::new(),
             connections: places(connections),
-            limit: connections.unwrap_or_default() as usize,
             kinds: Default::default(),
             waiting: AtomicUsize::new(0),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
@@ -179,9 +190,12 @@ impl Door {
     /// The right to one connection, now or not at all.
     pub(crate) fn permit_now(&self, purpose: Purpose) -> Option<Permit> {
         let permit = self.try_permit(purpose);
-        match &permit {
-            Some(_) => self.measure(purpose, None),
-            None => metrics::permit_rejected(purpose.name()),
+        if permit.is_some() {
+            self.measure(purpose, None);
+        } else {
+            let is_full = |places: &Limited| places.free.available_permits() == 0;
+            let is_of_all = self.connections.as_ref().is_some_and(is_full);
+            metrics::permit_rejected(purpose.name(), is_of_all);
         }
         permit
     }
@@ -189,17 +203,18 @@ impl Door {
     fn try_permit(&self, purpose: Purpose) -> Option<Permit> {
         let take = |places: &Places| match places {
             None => Some(None),
-            Some(places) => places.clone().try_acquire_owned().ok().map(Some),
+            Some(places) => places.free.clone().try_acquire_owned().ok().map(Some),
         };
         Some(Permit { of_kind: take(self.places_of(purpose))?, of_all: take(&self.connections)? })
     }
 
     fn measure(&self, purpose: Purpose, waited: Option<Duration>) {
-        let share = |limit: &Arc<Semaphore>| {
-            let free = limit.available_permits().min(self.limit);
-            (self.limit > 0).then(|| (self.limit - free) as f64 / self.limit as f64)
-        };
-        metrics::permit(purpose.name(), waited, self.connections.as_ref().and_then(share));
+        if !metrics::is_on() {
+            return;
+        }
+        let used = |places: &Places| places.as_ref().and_then(Limited::used);
+        let (of_kind, of_all) = (used(self.places_of(purpose)), used(&self.connections));
+        metrics::permit(purpose.name(), waited, of_kind, of_all);
     }
 
     /// The right to one connection, once there is one. `make_room` is called when there is none: it may close
@@ -216,7 +231,7 @@ impl Door {
         let take = async |places: &Places| match places {
             None => None,
             Some(places) => {
-                let place = places.clone().acquire_owned().await;
+                let place = places.free.clone().acquire_owned().await;
                 Some(place.expect("the semaphore is never closed"))
             }
         };

@@ -174,7 +174,7 @@ fn begin(origin: &Origin, request: &mut http::Request<WasiBody>) -> Span {
     let mut span = origin.trace.client("spin_outbound_http.send_request");
     if span.is_on() {
         let (method, uri) = (request.method().to_string(), request.uri());
-        span.set("url.full", uri.to_string());
+        span.set("url.full", without_credentials(uri));
         if let Some(authority) = uri.authority() {
             let usual = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { 443 } else { 80 };
             span.set("server.address", authority.host().to_owned());
@@ -187,6 +187,15 @@ fn begin(origin: &Origin, request: &mut http::Request<WasiBody>) -> Span {
     span
 }
 
+/// The address as anybody may read it.
+fn without_credentials(uri: &http::Uri) -> String {
+    let text = uri.to_string();
+    match uri.authority().and_then(|it| it.as_str().rsplit_once('@')) {
+        Some((credentials, _)) => text.replacen(&format!("{credentials}@"), "", 1),
+        None => text,
+    }
+}
+
 impl Blamed for Error {
     fn blame(&self) -> Blame {
         match self {
@@ -195,5 +204,18 @@ impl Blamed for Error {
             | Self::HttpRequestMethodInvalid => Blame::Guest,
             _ => Blame::Host,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spans_address_has_no_credentials() {
+        let shown = |uri: &str| without_credentials(&uri.parse().unwrap());
+        assert_eq!(shown("http://user:secret@a.example/@x?y=@"), "http://a.example/@x?y=@");
+        assert_eq!(shown("https://a.example:8443/x@y"), "https://a.example:8443/x@y");
+        assert_eq!(shown("/only/a/path"), "/only/a/path");
     }
 }

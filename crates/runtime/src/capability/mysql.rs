@@ -167,7 +167,8 @@ impl Connection {
         statement: &str,
         parameters: Vec<v3::ParameterValue>,
     ) -> Result<(), v3::Error> {
-        let span = self.trace.database("spin_outbound_mysql.execute", "mysql");
+        let span =
+            self.trace.statement("spin_outbound_mysql.execute", "mysql", "statement", statement);
         traced(span, self.run(statement, parameters)).await
     }
 
@@ -196,7 +197,8 @@ impl Connection {
         parameters: Vec<v3::ParameterValue>,
     ) -> Result<(Vec<v3::Column>, Vec<v3::Row>), v3::Error> {
         let mut kept = Taker::Keep { columns: Vec::new(), rows: Vec::new(), bytes: 0 };
-        let span = self.trace.database("spin_outbound_mysql.query", "mysql");
+        let span =
+            self.trace.statement("spin_outbound_mysql.query", "mysql", "statement", statement);
         traced(span, self.read(statement, parameters, &mut kept)).await?;
         match kept {
             Taker::Keep { columns, rows, .. } => Ok((columns, rows)),
@@ -210,7 +212,8 @@ impl Connection {
         parameters: Vec<v3::ParameterValue>,
     ) -> Result<Streamed, v3::Error> {
         // It ends with the answer, not when that begins.
-        let span = self.trace.database("spin_outbound_mysql.query", "mysql");
+        let span =
+            self.trace.statement("spin_outbound_mysql.query", "mysql", "statement", &statement);
         let (to_guest, rows) = mpsc::channel(sql::ROWS_AHEAD);
         let (tell_end, end) = oneshot::channel();
         let (tell_columns, columns) = oneshot::channel();

@@ -113,7 +113,8 @@ impl Connection {
         statement: &str,
         parameters: Vec<v4::ParameterValue>,
     ) -> Result<u64, v4::Error> {
-        let span = self.trace.database("spin_outbound_pg.execute", "postgresql");
+        let span =
+            self.trace.statement("spin_outbound_pg.execute", "postgresql", "statement", statement);
         traced(span, self.run(statement, parameters)).await
     }
 
@@ -137,7 +138,8 @@ impl Connection {
         statement: &str,
         parameters: Vec<v4::ParameterValue>,
     ) -> Result<v4::RowSet, v4::Error> {
-        let span = self.trace.database("spin_outbound_pg.query", "postgresql");
+        let span =
+            self.trace.statement("spin_outbound_pg.query", "postgresql", "statement", statement);
         traced(span, self.read(statement, parameters)).await
     }
 
@@ -167,7 +169,12 @@ impl Connection {
         parameters: Vec<v4::ParameterValue>,
     ) -> Result<Streamed, v4::Error> {
         // It ends with the answer, or with its failure to begin.
-        let span = self.trace.database("spin_outbound_pg.query_async", "postgresql");
+        let span = self.trace.statement(
+            "spin_outbound_pg.query_async",
+            "postgresql",
+            "statement",
+            statement,
+        );
         let begun = async {
             let mut stream = Box::pin(self.start(statement, parameters).await?);
             let first = next(&mut stream).await?;

@@ -99,7 +99,7 @@ pub(super) enum Answer {
 #[derive(Clone)]
 #[allow(unreachable_pub, reason = "the generated code re-exports it")]
 pub struct Connection {
-    connection: MultiplexedConnection,
+    server: MultiplexedConnection,
     answers: Allowance,
     trace: InstanceTrace,
 }
@@ -127,7 +127,7 @@ impl Connection {
         let (connection, driver) = greeted.map_err(late)??;
         // Ends with the last handle.
         tokio::spawn(driver);
-        Ok(Self { connection, answers, trace: origin.trace.clone() })
+        Ok(Self { server: connection, answers, trace: origin.trace.clone() })
     }
 
     async fn ask<T: FromRedisValue>(&self, name: &'static str, command: &Cmd) -> Result<T, Error> {
@@ -136,7 +136,7 @@ impl Connection {
 
     async fn ask_within<T: FromRedisValue>(&self, span: Span, command: &Cmd) -> Result<T, Error> {
         self.answers.renew();
-        let answer = command.query_async(&mut self.connection.clone()).await;
+        let answer = command.query_async(&mut self.server.clone()).await;
         noted(span, answer.map_err(Error::from))
     }
 

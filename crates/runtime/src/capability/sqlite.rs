@@ -34,7 +34,7 @@ pub struct Connection {
 
 impl Connection {
     async fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<QueryResult, Error> {
-        let span = self.trace.database("spin_sqlite.execute", "sqlite");
+        let span = self.trace.statement("spin_sqlite.execute", "sqlite", "query", statement);
         let result = self.connection.lock().await.execute(statement, parameters).await;
         noted(span, result.map_err(Error::from))
     }

@@ -46,6 +46,21 @@ impl InstanceTrace {
         span.set("db.system.name", system);
         span
     }
+
+    /// The same for a statement, under Spin's name for it. Its parameters are nobody's business.
+    pub(crate) fn statement(
+        &self,
+        name: &'static str,
+        system: &'static str,
+        key: &'static str,
+        text: &str,
+    ) -> Span {
+        let mut span = self.database(name, system);
+        if span.is_on() {
+            span.set(key, text.to_owned());
+        }
+        span
+    }
 }
 
 /// What went wrong, and whose fault it is.
