@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
+use std::fmt::Write as _;
+
 use gyre_testkit::{DynamoDouble, Gyre, HttpDouble, LibsqlDouble, Service, TestApp};
 
 /// An app of that guest, with a runtime configuration file beside its manifest.
@@ -183,10 +185,12 @@ fn the_components_of_an_application_share_a_store_by_its_label() {
         ("b", "key_value_stores = [\"default\"]"),
         ("c", ""),
     ] {
-        manifest += &format!(
+        write!(
+            manifest,
             "\n[[trigger.http]]\nroute = \"/{id}/...\"\ncomponent = \"{id}\"\n\n\
              [component.{id}]\nsource = \"app.wasm\"\n{grant}\n"
-        );
+        )
+        .unwrap();
     }
     let app = TestApp::with_manifest(&manifest);
     app.put_guest("app.wasm", "key-value");
@@ -194,14 +198,4 @@ fn the_components_of_an_application_share_a_store_by_its_label() {
     let _ = up.site().post("/a/set?key=k", "of a").expect(200);
     assert_eq!(up.site().get("/b/get?key=k").expect(200).text(), "of a");
     assert_eq!(up.site().get("/c/get?key=k").expect(500).text(), "Error::AccessDenied");
-}
-
-#[test]
-fn what_changes_nothing_here_is_said() {
-    let app = TestApp::of_guest("ignored", "hello", "");
-    let up = Gyre::new().up(app.path(), &["--cache", "cache.toml", "--debug-info"]);
-    let text = up.program.output();
-    for flag in ["--cache (WASMTIME_CACHE_FILE) is ignored", "--debug-info is ignored"] {
-        assert!(text.contains(flag), "{text}");
-    }
 }

@@ -114,7 +114,9 @@ fn serve_client(stream: &TcpStream, queue: &Mutex<Queue>) {
             }
             let Some((name, value)) = line.split_once(": ") else { continue };
             match name.to_ascii_lowercase().as_str() {
-                "x-amz-target" => action = value.trim_start_matches("AmazonSQS.").to_owned(),
+                "x-amz-target" => {
+                    value.trim_start_matches("AmazonSQS.").clone_into(&mut action);
+                }
                 "content-length" => length = value.parse().unwrap(),
                 "authorization" => {
                     is_signed = value.starts_with("AWS4-HMAC-SHA256 Credential=key/")
