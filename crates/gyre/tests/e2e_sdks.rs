@@ -207,7 +207,7 @@ fn the_rust_sdk_7_speaks_wasi_0_3() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..25 {
-                    assert_eq!(site.get("/key/colour").expect(200).text(), "blue");
+                    assert_eq!(site.get("/key/colour").expect(200).text(), "bl\u{e4}ulich");
                 }
             });
         }
