@@ -2,13 +2,14 @@
 //!
 //! [`load`] reads a folder with a `spin.toml` or a bare component, [`artifact`] reads an OCI artifact whose blobs
 //! are on disk; both yield the same [`Application`](gyre_model::Application). [`pack`] turns one back into an
-//! artifact, [`compose`](mod@compose) makes one component of several, [`registry`] moves artifacts over the network, [`archive`] reads and writes the archives inside them.
+//! artifact, [`compose`](mod@compose) makes one component of several, [`registry`] moves artifacts over the network, [`archive`] reads and writes the archives inside them, [`bindle`] is what Bindle packs.
 //!
 //! Bytes are verified against their digest before they get a name that anybody else looks at, and everything
 //! a stranger can size is held to a constant of [`limits`].
 
 pub mod archive;
 pub mod artifact;
+pub mod bindle;
 pub mod compose;
 mod digests;
 pub mod limits;

@@ -30,3 +30,15 @@ pub const INLINE_BYTES: u64 = 128;
 pub const DEPENDENCIES: usize = 64;
 /// A component's dependencies together, and the component that they are composed to, in bytes.
 pub const COMPOSED_BYTES: u64 = 128 << 20;
+/// A Bindle invoice, in bytes.
+pub const INVOICE_BYTES: u64 = 4 << 20;
+/// Parcels of an invoice.
+pub const PARCELS: usize = 20_000;
+/// Groups of an invoice.
+pub const GROUPS: usize = 1_000;
+/// Signatures of an invoice.
+pub const SIGNATURES: usize = 64;
+/// All parcels of a bindle together, in bytes.
+pub const BINDLE_BYTES: u64 = 64 << 30;
+/// A file of keys, in bytes.
+pub const KEYS_BYTES: u64 = 1 << 20;
