@@ -1,6 +1,27 @@
 //! What the platform is called and how the world reaches it.
 
-/// Names, and the scheme and port by which they are reached.
+use gyre_package::bindle::{Strategy, keys::Keyring};
+
+/// Which bindles are taken in, and deployed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BindlePolicy {
+    /// Whether a bindle must be signed. Spin up to 0.10 and Bindle up to 0.8 sign nothing.
+    pub is_signature_required: bool,
+    /// What must be true of the signatures, and whose keys are believed. Without it, every signature has to be valid,
+    /// whoever made it.
+    pub trust: Option<Trust>,
+}
+
+/// Whose signatures are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// What must be true of the signatures.
+    pub strategy: Strategy,
+    /// The keys. Our own is one of them without being here.
+    pub keyring: Keyring,
+}
+
+/// Names, and the scheme and port by which they are reached; and what is taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlConfig {
     /// The host of API, registry and pages: `gyre.localhost`, `cloud.example.com`.
@@ -11,6 +32,8 @@ pub struct ControlConfig {
     pub public_scheme: String,
     /// The port as the world sees it; `None` where it is the scheme's own.
     pub public_port: Option<u16>,
+    /// Which bindles are taken in.
+    pub bindles: BindlePolicy,
 }
 
 impl ControlConfig {

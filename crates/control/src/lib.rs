@@ -6,6 +6,7 @@
 mod accounts;
 mod activation;
 mod apps;
+pub mod bindles;
 mod config;
 mod data;
 mod error;
@@ -31,7 +32,7 @@ use gyre_telemetry::Clock;
 
 pub use accounts::Actor;
 pub use apps::{AppPage, AppRef};
-pub use config::ControlConfig;
+pub use config::{BindlePolicy, ControlConfig, Trust};
 pub use error::{Error, ErrorKind, Result};
 pub use login::{DeviceLogin, PendingLogin, Session};
 pub use logs::{LogFollower, LogQuery};

@@ -141,6 +141,7 @@ impl Node {
             apps_domain,
             public_scheme,
             public_port,
+            bindles: gyre_control::BindlePolicy::default(),
         };
         let routes = empty_routes();
         let events = Arc::new(Events::new()?);
@@ -156,7 +157,11 @@ impl Node {
             data: data.clone(),
             applications,
             routes: routes.clone(),
-            control_hosts: vec![config.domain.clone(), format!("registry.{}", config.domain)],
+            control_hosts: vec![
+                config.domain.clone(),
+                format!("registry.{}", config.domain),
+                format!("bindle.{}", config.domain),
+            ],
             self_origin: SelfOrigin {
                 scheme: scheme.parse().expect("it is http or https"),
                 address: reachable(address),

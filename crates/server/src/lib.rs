@@ -4,6 +4,7 @@
 //! or streamed. The edge is in front: it has checked the host and leaves a [`gyre_model::Connection`] in the
 //! request's extensions.
 
+mod bindle;
 mod caller;
 mod cloud;
 mod failure;
@@ -36,6 +37,8 @@ pub fn router(state: ServerState) -> Router {
         .merge(cloud::routes())
         .merge(v1::routes())
         .merge(registry::routes())
+        .nest("/api/registry", bindle::routes())
+        .nest("/v1", bindle::routes())
         .merge(pages::routes())
         .route("/healthz", get(health))
         .fallback(unknown)

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod apps;
+mod bindles;
 mod logins;
 mod registry;
 mod releases;

@@ -13,9 +13,9 @@ mod snapshot;
 
 pub use blobs::{BlobError, BlobReader, Blobs, Upload, UploadId};
 pub use db::rows::{
-    Account, Activation, App, AppState, Channel, Decision, DeviceCode, DeviceStatus, Link, Listing,
-    ManifestRow, Page, Release, ReleaseState, Repository, Revision, Rotation, Route, Store,
-    StoreKind, Token, TokenKind, Variable, VariableChange,
+    Account, Activation, App, AppState, Channel, Decision, DeviceCode, DeviceStatus, InvoiceRow,
+    Link, Listing, ManifestRow, Page, Release, ReleaseState, Repository, Revision, Rotation, Route,
+    Store, StoreKind, Token, TokenKind, Variable, VariableChange,
 };
 pub use db::{Db, DbError};
 pub use files::{sync_dir, write_atomically, write_secret};

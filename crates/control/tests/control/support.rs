@@ -176,6 +176,7 @@ async fn open(
             apps_domain: "apps.test".to_owned(),
             public_scheme: "http".to_owned(),
             public_port: Some(8000),
+            bindles: gyre_control::BindlePolicy::default(),
         },
     });
     let new = control.bootstrap(|_| Ok(())).await.unwrap();

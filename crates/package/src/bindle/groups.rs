@@ -88,7 +88,8 @@ impl Selection {
                 continue;
             }
             let (satisfied_by, members) = &members[name];
-            let fitting = members.iter().filter(|index| self.has_features(&invoice.parcel[**index]));
+            let fitting =
+                members.iter().filter(|index| self.has_features(&invoice.parcel[**index]));
             let count = match satisfied_by {
                 SatisfiedBy::OneOf if self.is_least => 1,
                 SatisfiedBy::Optional if self.is_least => 0,

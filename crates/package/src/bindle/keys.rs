@@ -80,9 +80,10 @@ impl PublicKey {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+/// A keyring as it is written.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeyringFile {
+pub struct KeyringFile {
     version: String,
     #[serde(default)]
     key: Vec<PublicKey>,
@@ -97,10 +98,14 @@ impl Keyring {
         Ok(Self { keys: file.key })
     }
 
+    /// As it is written, in whichever language.
+    pub fn to_file(&self) -> KeyringFile {
+        KeyringFile { version: VERSION.to_owned(), key: self.keys.clone() }
+    }
+
     /// As the file has it.
     pub fn to_toml(&self) -> String {
-        let file = KeyringFile { version: VERSION.to_owned(), key: self.keys.clone() };
-        toml::to_string(&file).expect("every key of the table is a string")
+        toml::to_string(&self.to_file()).expect("every key of the table is a string")
     }
 
     /// Reads the file; an empty keyring if there is none.

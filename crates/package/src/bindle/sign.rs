@@ -32,7 +32,10 @@ pub struct SecretKey {
 impl std::fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { label, roles, key: _ } = self;
-        f.debug_struct("SecretKey").field("label", label).field("roles", roles).finish_non_exhaustive()
+        f.debug_struct("SecretKey")
+            .field("label", label)
+            .field("roles", roles)
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,7 +44,12 @@ impl SecretKey {
     pub fn generate(label: impl Into<String>, roles: Vec<Role>) -> Result<Self, getrandom::Error> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *seed)?;
-        Ok(Self { label: label.into(), roles, key: SigningKey::from_bytes(&seed) })
+        Ok(Self::from_seed(label, roles, &seed))
+    }
+
+    /// The one that follows from 32 secret bytes.
+    pub fn from_seed(label: impl Into<String>, roles: Vec<Role>, seed: &[u8; 32]) -> Self {
+        Self { label: label.into(), roles, key: SigningKey::from_bytes(seed) }
     }
 
     /// Out of the 32 secret bytes and the 32 public ones after them, in Base64.

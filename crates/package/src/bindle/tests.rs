@@ -67,8 +67,21 @@ fn ids_are_names_and_versions() {
     let long = format!("{}/1.0.0", "a".repeat(BindleId::NAME_BYTES + 1));
     let version = format!("a/1.0.0+{}", "a".repeat(BindleId::VERSION_BYTES));
     for wrong in [
-        "a", "1.0.0", "a/", "/1.0.0", "a/1.0", "a/b", "a/../1.0.0", "a//1.0.0", "a b/1.0.0",
-        "a\n/1.0.0", "a@b/1.0.0", "a?b/1.0.0", "bindle:bindle:a/1.0.0", &long, &version,
+        "a",
+        "1.0.0",
+        "a/",
+        "/1.0.0",
+        "a/1.0",
+        "a/b",
+        "a/../1.0.0",
+        "a//1.0.0",
+        "a b/1.0.0",
+        "a\n/1.0.0",
+        "a@b/1.0.0",
+        "a?b/1.0.0",
+        "bindle:bindle:a/1.0.0",
+        &long,
+        &version,
     ] {
         assert!(wrong.parse::<BindleId>().is_err(), "{wrong}");
     }
@@ -132,7 +145,10 @@ fn what_is_no_invoice_is_refused() {
         many.signature.extend(Invoice::from_toml(SIGNED).unwrap().signature);
     }
     let refused = Invoice::from_toml(&many.to_toml()).unwrap_err();
-    assert_eq!(refused.to_string(), format!("the invoice has more than {} signatures", limits::SIGNATURES));
+    assert_eq!(
+        refused.to_string(),
+        format!("the invoice has more than {} signatures", limits::SIGNATURES)
+    );
     let mut large = Invoice::from_toml(SIGNED).unwrap();
     large.parcel[0].label.size = limits::BINDLE_BYTES + 1;
     assert!(matches!(Invoice::from_toml(&large.to_toml()), Err(InvoiceError::TooLarge { .. })));
@@ -191,11 +207,8 @@ fn strategies_ask_for_different_things() {
     };
     let everybody = ring(&[&creator, &approver, &host]);
     assert_eq!(verdicts(&bare, &everybody), "000000");
-    let three = signed(&[
-        (&creator, Role::Creator),
-        (&approver, Role::Approver),
-        (&host, Role::Host),
-    ]);
+    let three =
+        signed(&[(&creator, Role::Creator), (&approver, Role::Approver), (&host, Role::Host)]);
     assert_eq!(verdicts(&three, &everybody), "++++++");
     assert_eq!(verdicts(&three, &ring(&[&creator, &approver])), "++uu+u");
     assert_eq!(verdicts(&three, &ring(&[&approver, &host])), "u+uuuu");
@@ -245,8 +258,15 @@ fn strategies_have_names() {
         let shouted = format!(" {} ", text.to_uppercase());
         assert_eq!(shouted.parse::<Strategy>().unwrap().to_string(), text);
     }
-    for wrong in ["", "Trust", "MultipleAttestation", "MultipleAttestation[Captain]",
-        "MultipleAttestation[Host", "MultipleAttestation[]", "GreedyVerification[Host]"] {
+    for wrong in [
+        "",
+        "Trust",
+        "MultipleAttestation",
+        "MultipleAttestation[Captain]",
+        "MultipleAttestation[Host",
+        "MultipleAttestation[]",
+        "GreedyVerification[Host]",
+    ] {
         assert!(wrong.parse::<Strategy>().is_err(), "{wrong}");
     }
 }
@@ -286,7 +306,8 @@ fn files_of_keys_are_written_for_their_readers() {
 }
 
 fn grouped(groups: &[(&str, &str)], parcels: &[(&str, &[&str], &[&str])]) -> Invoice {
-    let mut text = "bindleVersion = \"1.0.0\"\n[bindle]\nname = \"a\"\nversion = \"1.0.0\"\n".to_owned();
+    let mut text =
+        "bindleVersion = \"1.0.0\"\n[bindle]\nname = \"a\"\nversion = \"1.0.0\"\n".to_owned();
     for (name, more) in groups {
         text += &format!("[[group]]\nname = \"{name}\"\n{more}\n");
     }
@@ -379,7 +400,10 @@ fn a_search_is_by_words_and_versions() {
     let asked = query("q=warp core&v=^1.2&o=1&l=2&strict=true&yanked=true").unwrap();
     assert!(asked.fits_name("enterprise.com/warpcore") && !asked.fits_name("warp"));
     assert_eq!((asked.offset, asked.limit, asked.strict, asked.yanked), (1, 2, true, true));
-    assert_eq!(query("query=warp core&version=^1.2&offset=1&limit=2&strict=true&yanked=true"), Ok(asked.clone()));
+    assert_eq!(
+        query("query=warp core&version=^1.2&offset=1&limit=2&strict=true&yanked=true"),
+        Ok(asked.clone())
+    );
     let has = |range: &str, version: &str| {
         let query = Query { version: range.to_owned(), ..Query::default() };
         query.versions().unwrap().has(&version.parse().unwrap())
@@ -391,7 +415,10 @@ fn a_search_is_by_words_and_versions() {
     for wrong in ["zzz=1", "q=a&query=b", "l=256", "l=-1", "o=x", "strict=yes", "v=abc"] {
         assert!(query(wrong).is_err(), "{wrong}");
     }
-    assert_eq!(query("l=300"), Err(QueryError::Value { name: "limit".to_owned(), value: "300".to_owned() }));
+    assert_eq!(
+        query("l=300"),
+        Err(QueryError::Value { name: "limit".to_owned(), value: "300".to_owned() })
+    );
     let found: Vec<_> = (0..4).map(|n| Invoice::new(&id(&format!("a/1.0.{n}")))).collect();
     let page = asked.answer(found.into_iter());
     assert_eq!((page.total, page.more, page.invoices.len()), (4, true, 2));
@@ -430,7 +457,10 @@ fn a_bindle_on_its_own_is_read_from_folder_and_archive() {
     assert!(Standalone::open(&archive, None).is_ok());
     fs_err::write(written.parcel(&labels[1]).unwrap(), "2!").unwrap();
     assert!(matches!(written.verify(), Err(StandaloneError::Parcel { .. })));
-    assert!(matches!(Standalone::open(&folder.path().join("out"), None), Err(StandaloneError::NoInvoice(_))));
+    assert!(matches!(
+        Standalone::open(&folder.path().join("out"), None),
+        Err(StandaloneError::NoInvoice(_))
+    ));
     // A digest that is a path leads nowhere.
     let evil = Label { sha256: "../invoice".to_owned(), ..labels[0].clone() };
     assert!(written.parcel(&evil).is_none());

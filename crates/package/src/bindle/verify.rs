@@ -114,6 +114,13 @@ impl Strategy {
     }
 }
 
+impl Invoice {
+    /// Whether every signature fits the invoice, whoever made it.
+    pub fn check_signatures(&self) -> Result<(), VerifyError> {
+        self.signature.iter().try_for_each(|one| check(one, &self.cleartext(&one.by, one.role)))
+    }
+}
+
 /// Whether that key made that signature of that text.
 fn check(signature: &Signature, text: &str) -> Result<(), VerifyError> {
     let key = STANDARD.decode(&signature.key).ok();
@@ -136,7 +143,9 @@ pub enum ParseStrategyError {
     )]
     Unknown(String),
     /// One that needs roles has none.
-    #[error("the verification strategy {0:?} needs roles, such as MultipleAttestation[Creator, Approver]")]
+    #[error(
+        "the verification strategy {0:?} needs roles, such as MultipleAttestation[Creator, Approver]"
+    )]
     NoRoles(String),
     /// A role that is none.
     #[error("{0}")]

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod bindle;
 mod client;
 mod http;
 mod pages;

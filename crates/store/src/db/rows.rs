@@ -385,6 +385,23 @@ pub struct ManifestRow {
     pub created: Timestamp,
 }
 
+/// A bindle's invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvoiceRow {
+    /// Whose it is.
+    pub account: AccountId,
+    /// The bindle's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The invoice as TOML, with our own signature.
+    pub invoice: String,
+    /// Whether nobody should use it any more.
+    pub is_yanked: bool,
+    /// When it was put.
+    pub created: Timestamp,
+}
+
 /// What a store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StoreKind {

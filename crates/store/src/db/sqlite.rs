@@ -5,6 +5,7 @@
 
 pub(super) mod accounts;
 pub(super) mod apps;
+pub(super) mod bindles;
 pub(super) mod columns;
 mod failure;
 pub(super) mod logins;

@@ -30,7 +30,7 @@ impl From<DbError> for Failure {
 }
 
 /// The columns of unique indexes, as SQLite names them in its message, and what people call them.
-const UNIQUE: [(&str, &str); 9] = [
+const UNIQUE: [(&str, &str); 10] = [
     ("accounts.name", "account name"),
     ("tokens.hash", "token"),
     ("device_codes.user_code", "user code"),
@@ -40,6 +40,7 @@ const UNIQUE: [(&str, &str); 9] = [
     ("channels.app_id, channels.name", "channel name"),
     ("stores.account_id, stores.kind, stores.name", "store name"),
     ("repositories.account_id, repositories.name", "repository name"),
+    ("invoices.account_id, invoices.name, invoices.version", "bindle"),
 ];
 
 impl From<Failure> for DbError {

@@ -9,9 +9,10 @@ use super::Failure;
 use crate::DbError;
 
 /// All migrations in order; the first is version 1.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("initial", include_str!("../../../../../migrations/sqlite/0001_initial.sql")),
     ("triggers", include_str!("../../../../../migrations/sqlite/0002_triggers.sql")),
+    ("bindle", include_str!("../../../../../migrations/sqlite/0003_bindle.sql")),
 ];
 
 pub(super) fn apply(connection: &mut Connection) -> Result<(), DbError> {

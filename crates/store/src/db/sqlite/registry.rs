@@ -256,6 +256,8 @@ pub(in crate::db) fn is_used(tx: &Transaction<'_>, digest: Digest) -> Result<boo
             "SELECT EXISTS (SELECT 1 FROM repository_blobs WHERE digest = ?1)
                  OR EXISTS (SELECT 1 FROM manifests WHERE digest = ?1)
                  OR EXISTS (SELECT 1 FROM manifest_blobs WHERE blob_digest = ?1)
+                 OR EXISTS (SELECT 1 FROM invoice_parcels WHERE digest = ?1)
+                 OR EXISTS (SELECT 1 FROM parcels WHERE digest = ?1)
                  OR EXISTS (SELECT 1 FROM revisions WHERE digest = ?1)",
         )?
         .query_row([digest.as_bytes()], |row| row.get(0))?)
