@@ -1,5 +1,7 @@
 //! The tree of verbs and flags, and nothing else. Verbs shared with Spin have Spin's flags.
 
+pub(crate) mod bindle;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     /// Applications in OCI registries
     #[command(visible_alias = "oci")]
     Registry(RegistryArgs),
+    /// Bindles, and servers that have them
+    Bindle(bindle::BindleArgs),
     /// What an application wrote
     Logs(LogsArgs),
     /// An application's variables

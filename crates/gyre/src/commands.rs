@@ -1,6 +1,7 @@
 //! One module for each verb: settings in, effects and printing out.
 
 pub(crate) mod apps;
+pub(crate) mod bindle;
 pub(crate) mod build;
 pub(crate) mod deploy;
 pub(crate) mod login;

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Revisions(args) => commands::revisions::run(args),
         Command::Rollback(args) => commands::revisions::rollback(args),
         Command::Registry(args) => commands::registry::run(args),
+        Command::Bindle(args) => commands::bindle::run(args),
         Command::Logs(args) => commands::logs::run(args),
         Command::Variables(args) => commands::variables::run(args),
         Command::CompileComponent(args) => return gyre_runtime::compile_child_main(&args.args),

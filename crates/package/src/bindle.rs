@@ -1,8 +1,9 @@
 //! Bindles: applications as Bindle packs them, an [`Invoice`] that lists parcels by digest.
 //!
 //! After the specification of Bindle 1.0.0 and, where they differ, after what its 0.8 and 0.9 releases do, since those are the
-//! clients that exist. Everything here is pure but [`standalone`], which reads and writes folders.
+//! clients that exist. Everything here is pure but [`standalone`], which reads and writes folders, and [`client`].
 
+pub mod client;
 mod groups;
 mod id;
 mod invoice;

@@ -1,0 +1,303 @@
+//! The verbs and flags of `gyre bindle`: those of the `bindle` client.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use gyre_package::bindle::{BindleId, Role, Strategy};
+
+/// `gyre bindle`.
+#[derive(Debug, Args)]
+pub(crate) struct BindleArgs {
+    #[command(flatten)]
+    pub(crate) server: BindleServerArgs,
+    #[command(subcommand)]
+    pub(crate) command: BindleCommand,
+}
+
+/// Which server, as whom, and whom to believe.
+#[derive(Debug, Args)]
+pub(crate) struct BindleServerArgs {
+    /// The server [default: the one you are signed in to, or http://localhost:8080/v1/]
+    #[arg(short, long, value_name = "URL", env = "BINDLE_URL", hide_env = true, global = true)]
+    pub(crate) server: Option<String>,
+    /// The keys whose signatures are believed [default: bindle/keyring.toml of your configuration]
+    #[arg(short = 'r', long, value_name = "FILE", env = "BINDLE_KEYRING", hide_env = true, global = true)]
+    pub(crate) keyring: Option<PathBuf>,
+    /// The file with the access token
+    #[arg(short, long, value_name = "FILE", env = "BINDLE_TOKEN_FILE", hide_env = true, global = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The user's name
+    #[arg(long, value_name = "NAME", env = "BINDLE_HTTP_USER", hide_env = true, global = true, requires = "http_password")]
+    pub(crate) http_user: Option<String>,
+    /// The user's password
+    #[arg(long, value_name = "PASSWORD", env = "BINDLE_HTTP_PASSWORD", hide_env = true, hide_env_values = true, global = true, requires = "http_user")]
+    pub(crate) http_password: Option<String>,
+    /// Believe a server without a valid certificate
+    #[arg(short = 'k', long, global = true)]
+    pub(crate) insecure: bool,
+    /// What must be true of the signatures of what is fetched
+    #[arg(long, global = true, default_value = "MultipleAttestationGreedy[Host]")]
+    pub(crate) strategy: Strategy,
+    /// Take what is fetched whoever signed it
+    #[arg(long, global = true, conflicts_with = "strategy")]
+    pub(crate) unverified: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BindleCommand {
+    /// Show a bindle's invoice
+    Info(BindleInfoArgs),
+    /// Send a bindle that is on its own
+    Push(BindlePushArgs),
+    /// Send an invoice alone
+    PushInvoice(BindleFileArgs),
+    /// Send a file as a parcel of a bindle
+    PushFile(BindlePushFileArgs),
+    /// Fetch a bindle with its parcels
+    Get(BindleGetArgs),
+    /// Fetch an invoice
+    GetInvoice(BindleGetInvoiceArgs),
+    /// Fetch a parcel
+    GetParcel(BindleGetParcelArgs),
+    /// Say that nobody should use a bindle any more
+    Yank(BindleIdArgs),
+    /// Search for bindles
+    Search(BindleSearchArgs),
+    /// Print the label of a file
+    GenerateLabel(BindleLabelArgs),
+    /// Sign an invoice
+    SignInvoice(BindleSignArgs),
+    /// Pack an invoice and its parcels into an archive
+    Package(BindlePackageArgs),
+    /// Keys to sign with, and keys to believe
+    Keys(BindleKeysArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleIdArgs {
+    /// The bindle: NAME/VERSION
+    #[arg(value_name = "BINDLE")]
+    pub(crate) id: BindleId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleInfoArgs {
+    #[command(flatten)]
+    pub(crate) bindle: BindleIdArgs,
+    /// Even if it is yanked
+    #[arg(short, long)]
+    pub(crate) yanked: bool,
+    /// In which language
+    #[arg(short = 'f', long, value_enum, default_value_t = BindleFormat::Toml)]
+    pub(crate) output_format: BindleFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BindleFormat {
+    Json,
+    Toml,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BindleListFormat {
+    Json,
+    Toml,
+    Table,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindlePushArgs {
+    #[command(flatten)]
+    pub(crate) bindle: BindleIdArgs,
+    /// The folder that it is in, or its archive
+    #[arg(short, long, default_value = ".")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleFileArgs {
+    /// The invoice
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindlePushFileArgs {
+    #[command(flatten)]
+    pub(crate) bindle: BindleIdArgs,
+    #[command(flatten)]
+    pub(crate) label: BindleLabelArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleGetArgs {
+    #[command(flatten)]
+    pub(crate) bindle: BindleIdArgs,
+    /// Even if it is yanked
+    #[arg(short, long)]
+    pub(crate) yanked: bool,
+    /// Where to put it
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) export: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleGetInvoiceArgs {
+    #[command(flatten)]
+    pub(crate) bindle: BindleIdArgs,
+    /// Even if it is yanked
+    #[arg(short, long)]
+    pub(crate) yanked: bool,
+    /// Where to put it
+    #[arg(short, long, value_name = "FILE", default_value = "./invoice.toml")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleGetParcelArgs {
+    #[command(flatten)]
+    pub(crate) bindle: BindleIdArgs,
+    /// The parcel's SHA-256
+    #[arg(value_name = "SHA256")]
+    pub(crate) sha256: String,
+    /// Where to put it
+    #[arg(short, long, value_name = "FILE", default_value = "./parcel.dat")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleSearchArgs {
+    /// Words of the name
+    #[arg(short, long, default_value = "")]
+    pub(crate) query: String,
+    /// A version, or a range of them
+    #[arg(short, long, default_value = "")]
+    pub(crate) bindle_version: String,
+    /// How many to leave out first
+    #[arg(long, default_value_t = 0)]
+    pub(crate) offset: u64,
+    /// How many at most
+    #[arg(long, default_value_t = gyre_package::bindle::search::DEFAULT_LIMIT)]
+    pub(crate) limit: u8,
+    /// Only what has the words just so
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Yanked ones, too
+    #[arg(long)]
+    pub(crate) yanked: bool,
+    /// In which language
+    #[arg(short, long, value_enum, default_value_t = BindleListFormat::Table)]
+    pub(crate) format: BindleListFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleLabelArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The parcel's name [default: the file's]
+    #[arg(short, long)]
+    pub(crate) name: Option<String>,
+    /// The media type [default: by the file's name]
+    #[arg(short, long)]
+    pub(crate) media_type: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleSignArgs {
+    /// The invoice
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The keys to sign with [default: bindle/secret_keys.toml of your configuration]
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) secrets_file: Option<PathBuf>,
+    /// creator, approver, host or proxy
+    #[arg(long, default_value = "creator")]
+    pub(crate) role: Role,
+    /// The label of the key
+    #[arg(short, long, conflicts_with = "label_matching")]
+    pub(crate) label: Option<String>,
+    /// A part of the label of the key
+    #[arg(short = 'm', long)]
+    pub(crate) label_matching: Option<String>,
+    /// Where to put it
+    #[arg(short, long, value_name = "FILE", default_value = "./invoice.toml")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindlePackageArgs {
+    /// The invoice
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The folder with its parcels, under their SHA-256 and .dat
+    #[arg(short, long, default_value = "./parcels")]
+    pub(crate) path: PathBuf,
+    /// Where to put the archive
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) export_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleKeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: BindleKeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BindleKeysCommand {
+    /// Make a key to sign with
+    Create(BindleKeysCreateArgs),
+    /// Believe a key
+    Add(BindleKeysAddArgs),
+    /// Print the public halves of the keys to sign with
+    Print(BindleKeysPrintArgs),
+    /// Believe the keys of a server
+    Fetch(BindleKeysFetchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleKeysCreateArgs {
+    /// Whose it is: Name <mail>
+    #[arg(value_name = "LABEL")]
+    pub(crate) label: String,
+    /// What it is for
+    #[arg(long, value_delimiter = ',', default_value = "creator")]
+    pub(crate) roles: Vec<Role>,
+    /// The keys to sign with [default: bindle/secret_keys.toml of your configuration]
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) secrets_file: Option<PathBuf>,
+    /// Do not believe it
+    #[arg(long)]
+    pub(crate) skip_keyring: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleKeysAddArgs {
+    /// Whose it is: Name <mail>
+    #[arg(value_name = "LABEL")]
+    pub(crate) label: String,
+    /// What it is for
+    #[arg(value_name = "ROLES", value_delimiter = ',')]
+    pub(crate) roles: Vec<Role>,
+    /// The public key in Base64
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleKeysPrintArgs {
+    /// The keys to sign with [default: bindle/secret_keys.toml of your configuration]
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) secrets_file: Option<PathBuf>,
+    /// Only those with this in their label
+    #[arg(short = 'm', long)]
+    pub(crate) label_matching: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleKeysFetchArgs {
+    /// Another server than that of --server
+    #[arg(long, value_name = "URL")]
+    pub(crate) key_server: Option<String>,
+}

@@ -1,0 +1,450 @@
+//! `gyre bindle`: what the `bindle` client does, against any Bindle server.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, bail};
+use gyre_model::{Digest, Secret};
+use gyre_package::{
+    bindle::{
+        BindleId, Invoice, Label, Role, SecretKey,
+        client::{Client, ClientError, Credentials},
+        keys::{Keyring, PublicKey, SecretKeys},
+        search::{Matches, Query},
+        standalone::{Standalone, Writer},
+    },
+    limits,
+};
+
+use super::{DONE, Hinted, runtime};
+use crate::{
+    cli::bindle::{
+        BindleArgs, BindleCommand, BindleFormat, BindleGetArgs, BindleKeysAddArgs,
+        BindleKeysCommand, BindleKeysCreateArgs, BindleKeysFetchArgs, BindleKeysPrintArgs,
+        BindleLabelArgs, BindleListFormat, BindlePackageArgs, BindleSearchArgs, BindleServerArgs,
+        BindleSignArgs,
+    },
+    config, printer,
+};
+
+/// Where a Bindle server is if nothing else is said.
+const DEFAULT_SERVER: &str = "http://localhost:8080/v1/";
+
+/// What to do about signatures that are not good enough.
+const NOT_BELIEVED: &str = "believe the server's keys with `gyre bindle keys fetch`, or a signer's with `gyre bindle keys add`; \
+     --strategy asks for other signatures, --unverified for none";
+
+/// `gyre bindle`.
+pub(crate) fn run(args: BindleArgs) -> Result<ExitCode> {
+    let BindleArgs { server, command } = args;
+    match command {
+        BindleCommand::GenerateLabel(args) => {
+            printer::data(toml::to_string(&label(&args)?)?.trim_end());
+        }
+        BindleCommand::SignInvoice(args) => sign(&args)?,
+        BindleCommand::Package(args) => package(&args)?,
+        BindleCommand::Keys(args) => match args.command {
+            BindleKeysCommand::Create(args) => create_key(&server, args)?,
+            BindleKeysCommand::Add(args) => add_key(&server, args)?,
+            BindleKeysCommand::Print(args) => print_keys(&args)?,
+            BindleKeysCommand::Fetch(args) => runtime()?.block_on(fetch_keys(&server, args))?,
+        },
+        remote => runtime()?.block_on(with_server(&server, remote))?,
+    }
+    DONE
+}
+
+async fn with_server(args: &BindleServerArgs, command: BindleCommand) -> Result<()> {
+    let client = client(args)?;
+    match command {
+        BindleCommand::Info(info) => {
+            let invoice = fetch(args, &client, &info.bindle.id, info.yanked).await?;
+            match info.output_format {
+                BindleFormat::Json => printer::json(&invoice)?,
+                BindleFormat::Toml => printer::data(invoice.to_toml().trim_end()),
+            }
+        }
+        BindleCommand::Push(push) => {
+            let id = push.bindle.id;
+            let path = push.path.clone();
+            let wanted = id.clone();
+            let open = move || Standalone::open(&path, Some(&wanted));
+            let bindle = tokio::task::spawn_blocking(open).await??;
+            let found = bindle.invoice().id()?;
+            if found != id {
+                bail!("{} has the bindle {found}, not {id}", push.path.display());
+            }
+            let sizes = bindle.invoice().parcel.iter().map(|parcel| parcel.label.size);
+            let bar = printer::progress(sizes.sum(), "Pushing");
+            let absent = client.push(&bindle, |label| bar.inc(label.size)).await;
+            bar.finish_and_clear();
+            for label in absent.with_context(|| format!("cannot push {id}"))? {
+                let name = printer::inert(&label.name);
+                printer::warning(format_args!(
+                    "the server lacks the parcel {name} ({}), and so does {}",
+                    label.sha256,
+                    push.path.display()
+                ));
+            }
+            printer::data(format_args!("Pushed bindle {id}"));
+        }
+        BindleCommand::PushInvoice(push) => {
+            let invoice = read_invoice(&push.file)?;
+            let created = client.create(&invoice).await.context("cannot push the invoice")?;
+            printer::data(format_args!("Invoice {} created", created.invoice.id()?));
+            for label in created.missing {
+                printer::note(format_args!(
+                    "still to be sent: {} ({})",
+                    printer::inert(&label.name),
+                    label.sha256
+                ));
+            }
+        }
+        BindleCommand::PushFile(push) => {
+            let label = label(&push.label)?;
+            let id = &push.bindle.id;
+            let sent = client.send_parcel(id, &label, &push.label.file).await;
+            sent.with_context(|| format!("cannot push {}", push.label.file.display()))?;
+            printer::data(format_args!("File pushed to {id} as parcel {}", label.sha256));
+        }
+        BindleCommand::Get(get) => pull(args, &client, get).await?,
+        BindleCommand::GetInvoice(get) => {
+            let invoice = fetch(args, &client, &get.bindle.id, get.yanked).await?;
+            fs_err::write(&get.output, invoice.to_toml())?;
+            printer::data(format_args!("Wrote the invoice to {}", get.output.display()));
+        }
+        BindleCommand::GetParcel(get) => {
+            let invoice = fetch(args, &client, &get.bindle.id, false).await?;
+            let Some(label) = invoice.label(&get.sha256) else {
+                bail!("{} lists no parcel {}", get.bindle.id, printer::inert(&get.sha256));
+            };
+            let folder = get.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            let file = tempfile::NamedTempFile::new_in(folder)?;
+            client.download(&get.bindle.id, label, file.path()).await?;
+            let found = digest_of(file.path())?;
+            if Some(found.0) != label.digest() || found.1 != label.size {
+                bail!("what the server sent is not the parcel {}: nothing was written", get.sha256);
+            }
+            file.persist(&get.output)?;
+            printer::data(format_args!("Wrote the parcel to {}", get.output.display()));
+        }
+        BindleCommand::Yank(yank) => {
+            client.yank(&yank.id).await.context("cannot yank the bindle")?;
+            printer::data(format_args!("Bindle {} yanked", yank.id));
+        }
+        BindleCommand::Search(search) => {
+            let format = search.format;
+            let matches = client.search(&query(search)).await.context("cannot search")?;
+            print_matches(&matches, format)?;
+        }
+        BindleCommand::GenerateLabel(_)
+        | BindleCommand::SignInvoice(_)
+        | BindleCommand::Package(_)
+        | BindleCommand::Keys(_) => unreachable!("they need no server"),
+    }
+    Ok(())
+}
+
+fn client(args: &BindleServerArgs) -> Result<Client> {
+    let sign_in = if args.server.is_none() { config::load()? } else { None };
+    let given = match (&args.http_user, &args.http_password, &args.token_file) {
+        (Some(user), Some(password), _) => {
+            Credentials::Password { user: user.clone(), password: password.clone().into() }
+        }
+        (_, _, Some(file)) => {
+            let token: Secret<String> = fs_err::read_to_string(file)?.trim().to_owned().into();
+            Credentials::Token(token)
+        }
+        _ => Credentials::None,
+    };
+    let (address, credentials) = match (&args.server, sign_in, given) {
+        (Some(server), _, given) => (server.clone(), given),
+        (None, Some(sign_in), Credentials::None) => {
+            let address = format!("{}/api/registry/", sign_in.url.trim_end_matches('/'));
+            (address, Credentials::Token(sign_in.token.into()))
+        }
+        (None, _, given) => (DEFAULT_SERVER.to_owned(), given),
+    };
+    Ok(Client::new(&address, credentials, args.insecure)?)
+}
+
+/// An invoice that is believed.
+async fn fetch(
+    args: &BindleServerArgs,
+    client: &Client,
+    id: &BindleId,
+    with_yanked: bool,
+) -> Result<Invoice> {
+    let invoice = client.invoice(id, with_yanked).await?;
+    if invoice.id()? != *id {
+        bail!("the server answered the invoice of another bindle than {id}");
+    }
+    if !args.unverified {
+        let keyring = Keyring::read(&keyring_path(args)?)?;
+        args.strategy
+            .verify(&invoice, &keyring)
+            .with_context(|| format!("{id} is not believed"))
+            .context(Hinted(NOT_BELIEVED.to_owned()))?;
+    }
+    Ok(invoice)
+}
+
+async fn pull(args: &BindleServerArgs, client: &Client, get: BindleGetArgs) -> Result<()> {
+    let invoice = fetch(args, client, &get.bindle.id, get.yanked).await?;
+    let sizes = invoice.parcel.iter().map(|parcel| parcel.label.size);
+    let bar = printer::progress(sizes.sum(), "Fetching");
+    let pulled = client.pull(invoice, &get.export, |label| bar.inc(label.size)).await;
+    bar.finish_and_clear();
+    let pulled = pulled.with_context(|| format!("cannot get {}", get.bindle.id))?;
+    printer::data(format_args!("Wrote the bindle to {}", pulled.folder().display()));
+    Ok(())
+}
+
+fn query(args: BindleSearchArgs) -> Query {
+    Query {
+        term: args.query,
+        version: args.bindle_version,
+        offset: args.offset,
+        limit: args.limit,
+        strict: args.strict,
+        yanked: args.yanked,
+    }
+}
+
+fn print_matches(matches: &Matches, format: BindleListFormat) -> Result<()> {
+    match format {
+        BindleListFormat::Json => printer::json(matches)?,
+        BindleListFormat::Toml => printer::data(toml::to_string(matches)?.trim_end()),
+        BindleListFormat::Table => {
+            for invoice in &matches.invoices {
+                let yanked = if invoice.yanked { " (yanked)" } else { "" };
+                let about = invoice.bindle.description.as_deref().unwrap_or_default();
+                let line = format!(
+                    "{}/{}{yanked}\t{}",
+                    printer::inert(&invoice.bindle.name),
+                    invoice.bindle.version,
+                    printer::inert(about)
+                );
+                printer::data(line.trim_end());
+            }
+            if matches.more {
+                let shown = matches.offset + matches.invoices.len() as u64;
+                printer::note(format_args!(
+                    "{} in all; the next begin at --offset {shown}",
+                    matches.total
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn label(args: &BindleLabelArgs) -> Result<Label> {
+    let (digest, size) = digest_of(&args.file)?;
+    let file_name = || {
+        let name = args.file.file_name()?.to_str()?;
+        Some(name.to_owned())
+    };
+    let Some(name) = args.name.clone().or_else(file_name) else {
+        bail!("{} has no name that is text; give one with --name", args.file.display());
+    };
+    let media_type =
+        args.media_type.clone().unwrap_or_else(|| media_type(&args.file).to_owned());
+    Ok(Label {
+        sha256: digest.hex(),
+        media_type,
+        name,
+        size,
+        annotations: std::collections::BTreeMap::new(),
+        feature: std::collections::BTreeMap::new(),
+        origin: None,
+    })
+}
+
+/// The media types of what applications are made of; all else is bytes.
+fn media_type(path: &Path) -> &'static str {
+    match path.extension().and_then(|extension| extension.to_str()).unwrap_or_default() {
+        "wasm" => "application/wasm",
+        "toml" => "application/toml",
+        "json" => "application/json",
+        "html" | "htm" => "text/html",
+        "css" => "text/css",
+        "js" | "mjs" => "text/javascript",
+        "txt" => "text/plain",
+        "md" => "text/markdown",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "pdf" => "application/pdf",
+        _ => "application/octet-stream",
+    }
+}
+
+fn digest_of(path: &Path) -> Result<(Digest, u64)> {
+    let mut file = fs_err::File::open(path)?;
+    let mut hasher = gyre_model::Hasher::new();
+    let mut buffer = vec![0; 128 << 10];
+    let mut size = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((hasher.finish(), size)),
+            n => {
+                hasher.update(&buffer[..n]);
+                size += n as u64;
+            }
+        }
+    }
+}
+
+fn read_invoice(path: &Path) -> Result<Invoice> {
+    let size = fs_err::metadata(path)?.len();
+    if size > limits::INVOICE_BYTES {
+        bail!("{} has more than {} bytes", path.display(), limits::INVOICE_BYTES);
+    }
+    let text = fs_err::read_to_string(path)?;
+    Invoice::from_toml(&text).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn sign(args: &BindleSignArgs) -> Result<()> {
+    let mut invoice = read_invoice(&args.file)?;
+    let path = secrets_path(args.secrets_file.as_deref())?;
+    let keys = SecretKeys::read(&path)?;
+    let (label, is_part) = match (&args.label, &args.label_matching) {
+        (Some(label), _) => (Some(label.as_str()), false),
+        (None, Some(part)) => (Some(part.as_str()), true),
+        (None, None) => (None, false),
+    };
+    let Some(key) = keys.find(args.role, label, is_part) else {
+        bail!(
+            "{} has no such key for the role {}; `gyre bindle keys create` makes one",
+            path.display(),
+            args.role.as_str()
+        );
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    invoice.sign(key, args.role, now)?;
+    fs_err::write(&args.out, invoice.to_toml())?;
+    printer::data(format_args!(
+        "Signed {} with role as '{}', label as '{}' and wrote to {}",
+        args.file.display(),
+        args.role.as_str(),
+        printer::inert(&key.label),
+        args.out.display()
+    ));
+    Ok(())
+}
+
+fn package(args: &BindlePackageArgs) -> Result<()> {
+    let invoice = read_invoice(&args.file)?;
+    let labels: Vec<_> = invoice.parcel.iter().map(|parcel| parcel.label.clone()).collect();
+    let folder = tempfile::Builder::new().prefix("bindle-").tempdir()?;
+    let writer = Writer::new(folder.path(), invoice)?;
+    for label in &labels {
+        let Some(digest) = label.digest() else {
+            bail!("the parcel {} has no digest", printer::inert(&label.name));
+        };
+        let path = args.path.join(format!("{}.dat", digest.hex()));
+        if path.is_file() {
+            writer.add(label, &mut fs_err::File::open(path)?)?;
+        } else {
+            printer::warning(format_args!(
+                "the parcel {} ({}) is not at hand and is left out",
+                printer::inert(&label.name),
+                label.sha256
+            ));
+        }
+    }
+    let archive = writer.finish()?.archive(&args.export_dir)?;
+    printer::data(format_args!("Wrote the bindle to {}", archive.display()));
+    Ok(())
+}
+
+fn create_key(server: &BindleServerArgs, args: BindleKeysCreateArgs) -> Result<()> {
+    let path = secrets_path(args.secrets_file.as_deref())?;
+    let mut keys = SecretKeys::read(&path)?;
+    let key = SecretKey::generate(args.label, args.roles)?;
+    let public = PublicKey::of(&key);
+    keys.keys.push(key);
+    keys.write(&path)?;
+    printer::note(format_args!("Wrote the key to {}", path.display()));
+    if !args.skip_keyring {
+        believe(server, vec![public.clone()])?;
+    }
+    printer::data(toml::to_string(&public)?.trim_end());
+    Ok(())
+}
+
+fn add_key(server: &BindleServerArgs, args: BindleKeysAddArgs) -> Result<()> {
+    let BindleKeysAddArgs { label, roles, key } = args;
+    let key = PublicKey { label, roles, key, label_signature: None };
+    // As it would be read again.
+    let ring = Keyring { keys: vec![key] };
+    believe(server, Keyring::from_toml(&ring.to_toml())?.keys)
+}
+
+fn print_keys(args: &BindleKeysPrintArgs) -> Result<()> {
+    let keys = SecretKeys::read(&secrets_path(args.secrets_file.as_deref())?)?;
+    let part = args.label_matching.as_deref().unwrap_or_default();
+    let keys = keys.keys.iter().filter(|key| key.label.contains(part)).map(PublicKey::of);
+    printer::data(Keyring { keys: keys.collect() }.to_toml().trim_end());
+    Ok(())
+}
+
+async fn fetch_keys(server: &BindleServerArgs, args: BindleKeysFetchArgs) -> Result<()> {
+    let client = match &args.key_server {
+        Some(address) => Client::new(address, Credentials::None, server.insecure)?,
+        None => client(server)?,
+    };
+    let keys = client.keys().await.map_err(|error| match error {
+        ClientError::NotFound(_) => anyhow::anyhow!("{} gives out no keys", client.address()),
+        other => other.into(),
+    })?;
+    // What another says about a key's roles is not believed: only that it is the host's.
+    let host = |key: PublicKey| PublicKey { roles: vec![Role::Host], ..key };
+    believe(server, keys.keys.into_iter().map(host).collect())
+}
+
+fn believe(server: &BindleServerArgs, keys: Vec<PublicKey>) -> Result<()> {
+    let path = keyring_path(server)?;
+    let mut keyring = Keyring::read(&path)?;
+    let mut added = 0;
+    for key in keys {
+        let label = printer::inert(&key.label);
+        if keyring.add(key) {
+            added += 1;
+            printer::note(format_args!("Added the key of {label} to {}", path.display()));
+        }
+    }
+    if added > 0 {
+        keyring.write(&path)?;
+    } else {
+        printer::note(format_args!("{} had it already", path.display()));
+    }
+    Ok(())
+}
+
+fn keyring_path(args: &BindleServerArgs) -> Result<PathBuf> {
+    match &args.keyring {
+        Some(path) => Ok(path.clone()),
+        None => Ok(folder()?.join("keyring.toml")),
+    }
+}
+
+fn secrets_path(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(path) => Ok(path.to_owned()),
+        None => Ok(folder()?.join("secret_keys.toml")),
+    }
+}
+
+/// Where the `bindle` client has its files, too.
+fn folder() -> Result<PathBuf> {
+    Ok(config::config_folder()?.with_file_name("bindle"))
+}
