@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use gyre_model::Digest;
@@ -48,7 +49,7 @@ fn bindle(user: &User, id: &str, parcels: &[(&str, &str)]) {
     for (name, text) in parcels {
         fs_err::write(user.path(name), text).unwrap();
         let label = user.run(&["generate-label", name]).ok().stdout;
-        invoice += &format!("[[parcel]]\n[parcel.label]\n{label}\n");
+        writeln!(invoice, "[[parcel]]\n[parcel.label]\n{label}").unwrap();
         let place = format!("parcels/{}.dat", Digest::of(text).hex());
         fs_err::write(user.path(&place), text).unwrap();
     }
@@ -131,17 +132,16 @@ fn what_is_wrong_is_said() {
     let _ = user.run(&["push", "a/1.0.0"]).failed().says("there is no invoice.toml");
     let no_key = user.run(&["sign-invoice", "x.toml"]);
     let _ = no_key.failed().says("x.toml");
-    let stranger = User {
-        flags: vec!["--server".to_owned(), user.flags[1].clone()],
-        ..self::user(&server)
-    };
+    let stranger =
+        User { flags: vec!["--server".to_owned(), user.flags[1].clone()], ..self::user(&server) };
     let _ = stranger.run(&["search"]).failed().says("unauthorized");
-    let nobody = User {
-        flags: vec!["--server".to_owned(), "ftp://a".to_owned()],
-        ..self::user(&server)
-    };
+    let nobody =
+        User { flags: vec!["--server".to_owned(), "ftp://a".to_owned()], ..self::user(&server) };
     let _ = nobody.run(&["search"]).failed().says("is not the address of a Bindle server");
-    let _ = user.run(&["info", "a/1.0.0", "--strategy", "Trust"]).failed().says("verification strategy");
+    let _ = user
+        .run(&["info", "a/1.0.0", "--strategy", "Trust"])
+        .failed()
+        .says("verification strategy");
     // Whoever is signed in needs to say nothing.
     assert_eq!(server.run(&["bindle", "search"]).ok().stdout, "");
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
+use std::fmt::Write as _;
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
@@ -24,10 +25,12 @@ fn app(guests: &[(&str, &str, &str)]) -> TestApp {
             .to_owned();
     manifest.push_str("[variables]\ngreeting = { default = \"hello\" }\n\n");
     for (id, _, more) in guests {
-        manifest.push_str(&format!(
+        write!(
+            manifest,
             "[[trigger.http]]\nroute = \"/{id}/...\"\ncomponent = \"{id}\"\n\n\
              [component.{id}]\nsource = \"{id}.wasm\"\n{more}\n\n"
-        ));
+        )
+        .unwrap();
     }
     let app = TestApp::with_manifest(&manifest);
     for (id, guest, _) in guests {
@@ -240,7 +243,7 @@ fn what_guests_ask_for_is_within_their_call() {
 }
 
 fn fs_read(app: &TestApp) -> String {
-    std::fs::read_to_string(app.manifest()).unwrap()
+    fs_err::read_to_string(app.manifest()).unwrap()
 }
 
 /// The attributes and the value of a metric's points.

@@ -57,7 +57,7 @@ const SECRETS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "reqwest",
-        &["api", "data", "package", "runtime", "gyre", "testkit"],
+        &["api", "data", "package", "runtime", "telemetry", "gyre", "testkit"],
         "clients of other servers are where their protocol is",
     ),
     ("clap", &["gyre", "bench", "xtask"], "only programs have a command line"),

@@ -21,16 +21,45 @@ pub(crate) struct BindleServerArgs {
     #[arg(short, long, value_name = "URL", env = "BINDLE_URL", hide_env = true, global = true)]
     pub(crate) server: Option<String>,
     /// The keys whose signatures are believed [default: bindle/keyring.toml of your configuration]
-    #[arg(short = 'r', long, value_name = "FILE", env = "BINDLE_KEYRING", hide_env = true, global = true)]
+    #[arg(
+        short = 'r',
+        long,
+        value_name = "FILE",
+        env = "BINDLE_KEYRING",
+        hide_env = true,
+        global = true
+    )]
     pub(crate) keyring: Option<PathBuf>,
     /// The file with the access token
-    #[arg(short, long, value_name = "FILE", env = "BINDLE_TOKEN_FILE", hide_env = true, global = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "BINDLE_TOKEN_FILE",
+        hide_env = true,
+        global = true
+    )]
     pub(crate) token_file: Option<PathBuf>,
     /// The user's name
-    #[arg(long, value_name = "NAME", env = "BINDLE_HTTP_USER", hide_env = true, global = true, requires = "http_password")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "BINDLE_HTTP_USER",
+        hide_env = true,
+        global = true,
+        requires = "http_password"
+    )]
     pub(crate) http_user: Option<String>,
     /// The user's password
-    #[arg(long, value_name = "PASSWORD", env = "BINDLE_HTTP_PASSWORD", hide_env = true, hide_env_values = true, global = true, requires = "http_user")]
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "BINDLE_HTTP_PASSWORD",
+        hide_env = true,
+        hide_env_values = true,
+        global = true,
+        requires = "http_user"
+    )]
     pub(crate) http_password: Option<String>,
     /// Believe a server without a valid certificate
     #[arg(short = 'k', long, global = true)]

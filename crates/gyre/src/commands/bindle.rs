@@ -253,8 +253,7 @@ fn label(args: &BindleLabelArgs) -> Result<Label> {
     let Some(name) = args.name.clone().or_else(file_name) else {
         bail!("{} has no name that is text; give one with --name", args.file.display());
     };
-    let media_type =
-        args.media_type.clone().unwrap_or_else(|| media_type(&args.file).to_owned());
+    let media_type = args.media_type.clone().unwrap_or_else(|| media_type(&args.file).to_owned());
     Ok(Label {
         sha256: digest.hex(),
         media_type,

@@ -181,8 +181,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         let file = tokio::fs::File::open(file).await?;
         let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::new(file));
-        let request =
-            self.request(Method::POST, &format!("_i/{id}@{}", label.sha256)).body(body);
+        let request = self.request(Method::POST, &format!("_i/{id}@{}", label.sha256)).body(body);
         let name = || format!("the parcel {}", label.sha256);
         match success(request.send().await?, name).await {
             Ok(_) | Err(ClientError::Exists(_)) => Ok(()),
@@ -248,8 +247,7 @@ impl Client {
             ("yanked", query.yanked.to_string()),
         ];
         let parameters = parameters.into_iter().filter(|(_, value)| !value.is_empty());
-        let request =
-            self.request(Method::GET, "_q").query(&parameters.collect::<Vec<_>>());
+        let request = self.request(Method::GET, "_q").query(&parameters.collect::<Vec<_>>());
         parse(success(request.send().await?, || "the search".to_owned()).await?).await
     }
 
@@ -332,10 +330,7 @@ impl Client {
 }
 
 /// The response if it is a success, else what the server said of `what`.
-async fn success(
-    response: Response,
-    what: impl Fn() -> String,
-) -> Result<Response, ClientError> {
+async fn success(response: Response, what: impl Fn() -> String) -> Result<Response, ClientError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);

@@ -1,5 +1,7 @@
 //! The formats, against the vectors of the specification and of the clients that exist.
 
+use std::{collections::BTreeMap, fmt::Write as _};
+
 use super::{
     BindleId, GroupError, Invoice, InvoiceError, Label, Role, SecretKey, Selection, SignError,
     Strategy, VerifyError,
@@ -43,8 +45,8 @@ fn label(name: &str, bytes: &[u8]) -> Label {
         media_type: "text/plain".to_owned(),
         name: name.to_owned(),
         size: bytes.len() as u64,
-        annotations: Default::default(),
-        feature: Default::default(),
+        annotations: BTreeMap::default(),
+        feature: BTreeMap::default(),
         origin: None,
     }
 }
@@ -309,7 +311,7 @@ fn grouped(groups: &[(&str, &str)], parcels: &[(&str, &[&str], &[&str])]) -> Inv
     let mut text =
         "bindleVersion = \"1.0.0\"\n[bindle]\nname = \"a\"\nversion = \"1.0.0\"\n".to_owned();
     for (name, more) in groups {
-        text += &format!("[[group]]\nname = \"{name}\"\n{more}\n");
+        writeln!(text, "[[group]]\nname = \"{name}\"\n{more}").unwrap();
     }
     let mut invoice = Invoice::from_toml(&text).unwrap();
     for (name, member_of, requires) in parcels {

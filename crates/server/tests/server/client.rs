@@ -49,10 +49,7 @@ async fn the_client_lives_the_whole_life_of_an_app() {
     let release = client.deploy("hello", one, variables).await.unwrap();
     let mut seen = 0;
     let release = client.wait_for_release("hello", release.id, SOON, |_| seen += 1).await.unwrap();
-    assert_eq!(
-        (release.state, release.url.clone()),
-        (v1::ReleaseState::Active, made.url.clone())
-    );
+    assert_eq!((release.state, release.url.clone()), (v1::ReleaseState::Active, made.url.clone()));
     assert!(seen > 0);
 
     let two = platform.push(&platform.admin, "hello", &plain("two"), "0.2.0").await;
