@@ -65,6 +65,15 @@ impl RowStream {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// How the statement ended, where that is known before its rows are taken: always, where they are few. An error
+    /// that comes here does not come after the rows.
+    pub fn take_end(&mut self) -> Option<Result<(), DatabaseError>> {
+        if self.more.is_some() {
+            return None;
+        }
+        Some(self.failed.take().map_or(Ok(()), Err))
+    }
+
     pub(super) fn cancelling(self, cancel: CancelOnDrop) -> Self {
         Self { _cancel: Some(cancel), ..self }
     }

@@ -728,6 +728,25 @@ async fn a_stream_of_rows_has_no_end_that_a_result_would_have() {
 }
 
 #[tokio::test]
+async fn how_a_statement_of_few_rows_ended_is_known_before_they_are_taken() {
+    let fixture = Fixture::new();
+    let mut connection = fixture.connect();
+    let mut stream = numbers(&mut connection, 3).await;
+    assert_eq!(stream.take_end(), Some(Ok(())));
+    assert_eq!(stream.next().await.unwrap().unwrap().len(), 3);
+    assert!(stream.next().await.is_none());
+    // It fails at its third row.
+    let statement = "WITH n(i) AS (VALUES (1), (2), (-9223372036854775808)) SELECT abs(i) FROM n";
+    let mut stream = connection.stream(statement, Vec::new()).await.unwrap();
+    let ended = stream.take_end().unwrap().unwrap_err().to_string();
+    assert!(ended.contains("integer overflow"), "{ended}");
+    assert_eq!(stream.next().await.unwrap().unwrap().len(), 2);
+    assert!(stream.next().await.is_none());
+    // Of many, it is not known.
+    assert_eq!(numbers(&mut connection, 60_000).await.take_end(), None);
+}
+
+#[tokio::test]
 async fn whoever_takes_rows_slowly_is_waited_for_without_that_being_the_statements_time() {
     let fixture = Fixture::new();
     let mut connection = fixture.connect();

@@ -167,8 +167,16 @@ mod with_async {
             drop(connection);
             let columns = std::mem::take(&mut stream.columns);
             let (tell_end, end) = oneshot::channel();
+            // A guest may wait for the end of a statement without taking its rows.
+            let tell_end = match stream.take_end() {
+                Some(known) => {
+                    let _ = tell_end.send(known.map_err(|error| Error::from(error).into()));
+                    None
+                }
+                None => Some(tell_end),
+            };
             host.with(|mut host| {
-                let given = Given { stream, ready: Vec::new(), tell_end: Some(tell_end) };
+                let given = Given { stream, ready: Vec::new(), tell_end };
                 let rows = StreamReader::new(&mut host, given)?;
                 // Whoever drops the rows wants no more of them: that is no error.
                 let end = async move { wasmtime::error::Ok(end.await.unwrap_or(Ok(()))) };
