@@ -87,6 +87,10 @@ impl Control {
             if let Some(other) =
                 self.db.app_by_storage_id(actor.account, storage_id.clone()).await?
             {
+                // Made since it was looked for by name.
+                if other.name == name {
+                    continue;
+                }
                 return Err(Error::new(
                     ErrorKind::Conflict,
                     "app.storage_id_taken",
