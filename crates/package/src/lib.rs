@@ -15,6 +15,7 @@ mod digests;
 pub mod limits;
 pub mod load;
 pub mod oci;
+mod outbound;
 pub mod pack;
 pub mod registry;
 #[cfg(test)]

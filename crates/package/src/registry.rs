@@ -22,7 +22,6 @@ mod pull;
 mod push;
 mod reference;
 mod remote;
-mod resolve;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +34,8 @@ pub use pull::Pulled;
 pub use reference::{ImageReference, ParseReferenceError, Reference, is_repository, is_tag};
 use remote::is_docker_hub;
 pub use remote::{DIGEST_KEY, ORIGIN_SCHEME, Remote, RemoteError, client_of};
-pub use resolve::LoopbackResolver;
+
+use crate::outbound;
 
 /// Blobs under way at once.
 const PARALLEL: usize = 8;
@@ -103,17 +103,8 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(Error::BadUrl(base.to_string()));
         }
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("gyre/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(LoopbackResolver)
-            .connect_timeout(Duration::from_secs(10))
-            .tcp_keepalive(Duration::from_secs(30))
-            .read_timeout(ANSWER_TIME);
-        if resolve::is_loopback(&base) {
-            // A proxy of the environment is for the world outside.
-            http = http.no_proxy();
-        }
-        let http = http.build().map_err(|err| Error::from_reqwest(&base, err))?;
+        let http = outbound::client(&base).read_timeout(ANSWER_TIME).build();
+        let http = http.map_err(|err| Error::from_reqwest(&base, err))?;
         Ok(Self { http, base, auth: Arc::new(auth) })
     }
 

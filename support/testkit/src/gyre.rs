@@ -61,6 +61,14 @@ impl Run {
         self
     }
 
+    /// Asserts that `text` was printed.
+    #[track_caller]
+    #[must_use]
+    pub fn prints(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "{text:?} is not in\n{}", self.both());
+        self
+    }
+
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {

@@ -3,7 +3,7 @@
 //! What comes from a server is verified against the invoice before anybody else sees it; whether the invoice is believed is for the
 //! caller to say, with a [`Strategy`](super::Strategy).
 
-use std::{path::Path, pin::pin};
+use std::{path::Path, pin::pin, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use gyre_model::Secret;
@@ -19,10 +19,12 @@ use super::{
     search::{Matches, Query},
     standalone::{Standalone, StandaloneError, Writer},
 };
-use crate::limits;
+use crate::{limits, outbound};
 
 /// Parcels that are sent or fetched at once.
 const AT_ONCE: usize = 16;
+/// How long a server may be silent.
+const ANSWER_TIME: Duration = Duration::from_mins(5);
 /// A refusal, in bytes.
 const REFUSAL_BYTES: u64 = 64 << 10;
 
@@ -136,7 +138,10 @@ impl Client {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let http = reqwest::Client::builder().danger_accept_invalid_certs(is_insecure).build()?;
+        let http = outbound::client(&base)
+            .danger_accept_invalid_certs(is_insecure)
+            .read_timeout(ANSWER_TIME)
+            .build()?;
         Ok(Self { base, http, credentials })
     }
 

@@ -20,8 +20,8 @@ use url::Url;
 
 use super::{LoadError, SourceError};
 use crate::{
-    digests, limits,
-    registry::{LoopbackResolver, PackageQuery, Packages},
+    digests, limits, outbound,
+    registry::{PackageQuery, Packages},
 };
 
 /// Downloads under way at once.
@@ -227,13 +227,8 @@ async fn download(url: &str, digest: &str, cache_dir: &Path) -> Result<WasmFile,
     }
     let parsed = Url::parse(url).map_err(|_| SourceError::Url(url.to_owned()))?;
     let failed = |source| SourceError::Download { url: url.to_owned(), source };
-    let client = reqwest::Client::builder()
-        .user_agent(concat!("gyre/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(LoopbackResolver)
-        .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_mins(1))
-        .build()
-        .map_err(failed)?;
+    let client = outbound::client(&parsed).read_timeout(Duration::from_mins(1));
+    let client = client.build().map_err(failed)?;
     let response = client.get(parsed).send().await.map_err(failed)?;
     let mut response = response.error_for_status().map_err(failed)?;
     let parent = path.parent().unwrap_or(Path::new("."));

@@ -21,13 +21,14 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Client, CredentialStore, Credentials, CredentialsError, Error, LoopbackResolver, Reference,
-    Scope, client_of, is_tag, resolve, retrying,
+    Client, CredentialStore, Credentials, CredentialsError, Error, Reference, Scope, client_of,
+    is_tag, retrying,
 };
 use crate::{
     artifact::BlobFolder,
     digests,
     oci::{self, Manifest, ManifestError},
+    outbound,
 };
 
 /// What a registry says about itself at most, in bytes.
@@ -324,16 +325,11 @@ impl Packages {
 /// Asks a registry about itself. One that says nothing keeps packages itself.
 async fn ask(registry: &str) -> Result<Metadata, Box<dyn std::error::Error + Send + Sync>> {
     let mut url: Url = format!("https://{registry}/.well-known/wasm-pkg/registry.json").parse()?;
-    let mut http = reqwest::Client::builder()
-        .user_agent(concat!("gyre/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(LoopbackResolver)
-        .connect_timeout(Duration::from_secs(10))
-        .timeout(Duration::from_mins(1));
-    if resolve::is_loopback(&url) {
+    if outbound::is_loopback(&url) {
         url = format!("http://{registry}/.well-known/wasm-pkg/registry.json").parse()?;
-        http = http.no_proxy();
     }
-    let mut response = http.build()?.get(url).send().await?;
+    let client = outbound::client(&url).timeout(Duration::from_mins(1)).build()?;
+    let mut response = client.get(url).send().await?;
     if response.status() == StatusCode::NOT_FOUND {
         return Ok(Metadata::default());
     }

@@ -11,11 +11,11 @@ use url::Url;
 
 use super::{
     Client, CredentialStore, Credentials, CredentialsError, Error, ImageReference, Progress,
-    Pulled, Reference, resolve,
+    Pulled, Reference,
 };
 use crate::{
     artifact::{self, ArtifactError, BlobFolder},
-    digests,
+    digests, outbound,
 };
 
 /// The scheme of `origin` in the metadata of an application that came from a registry.
@@ -165,7 +165,7 @@ pub fn client_of(
     let host = if is_docker_hub(registry) { DOCKER_HUB_API } else { registry };
     let bad = |_| Error::BadUrl(registry.to_owned());
     let mut base: Url = format!("https://{host}").parse().map_err(bad)?;
-    if is_insecure || resolve::is_loopback(&base) {
+    if is_insecure || outbound::is_loopback(&base) {
         base = format!("http://{host}").parse().map_err(bad)?;
     }
     match credentials {

@@ -1,14 +1,32 @@
-//! Names of this machine, resolved without asking anybody: `localhost` and everything below it.
+//! The HTTP client of everything here that fetches or sends. Names of this machine, `localhost` and everything below it, are
+//! resolved without asking anybody.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
+    time::Duration,
+};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+/// How long it may take until a server is reached.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// What a client that speaks to `url` begins with.
+pub(crate) fn client(url: &Url) -> reqwest::ClientBuilder {
+    let client = reqwest::Client::builder()
+        .user_agent(concat!("gyre/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(LoopbackResolver)
+        .connect_timeout(CONNECT_TIME)
+        .tcp_keepalive(Duration::from_secs(30));
+    // A proxy of the environment is for the world outside.
+    if is_loopback(url) { client.no_proxy() } else { client }
+}
+
 /// A resolver for `reqwest` that knows `*.localhost` (RFC 6761) and asks the system for all other names. The `Host`
 /// header keeps the name.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct LoopbackResolver;
+struct LoopbackResolver;
 
 impl Resolve for LoopbackResolver {
     fn resolve(&self, name: Name) -> Resolving {
@@ -32,7 +50,7 @@ fn is_localhost(name: &str) -> bool {
 }
 
 /// Whether the URL leads to this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => is_localhost(name),
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
