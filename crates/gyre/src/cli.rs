@@ -178,8 +178,8 @@ pub(crate) struct BuildArgs {
     /// Do not write the interfaces of dependencies (spin-dependencies.wit)
     #[arg(long)]
     pub(crate) skip_generate_wits: bool,
-    /// Accepted for compatibility: Gyre does not check target environments
-    #[arg(long, hide = true)]
+    /// Do not check whether the components could run in the manifest's `targets`
+    #[arg(long)]
     pub(crate) skip_target_checks: bool,
     /// Run the application after the build
     #[arg(short, long)]

@@ -332,12 +332,30 @@ fn fill(path: &Path) {
 }
 
 #[test]
-fn targets_are_accepted_with_a_warning() {
+fn an_application_is_built_for_its_targets() {
     let app = TestApp::of_guest("targeted", "hello", "build.command = \"true\"");
     let gyre = Gyre::new();
-    let build = |gyre: &Gyre| gyre.run(&["build", "--from", app.argument()]).ok();
-    let warning = "`targets` are accepted, but whether the components can run there is not checked";
-    assert!(!build(&gyre).both().contains(warning));
+    let build = |flags: &[&str]| {
+        let mut all = vec!["build", "--from", app.argument()];
+        all.extend(flags);
+        gyre.run(&all)
+    };
+    let warning = "whether the components can run in spin-up:4.0 is not checked: its worlds are not on this machine";
+    assert!(!build(&[]).ok().both().contains("is not checked"));
     app.edit("[application]\n", "[application]\ntargets = [\"spin-up:4.0\"]\n");
-    let _ = build(&gyre).says(warning);
+    let _ = build(&[]).ok().says(warning);
+    assert!(!build(&["--skip-target-checks"]).ok().both().contains(warning));
+
+    // An environment that is on the machine: it offers nothing, so a component that uses the host cannot run there.
+    app.edit("\"spin-up:4.0\"", "{ path = \"env.toml\" }");
+    let folder = app.path();
+    let worlds = "worlds = [{ path = \"env.wit\", world = \"test:env/nothing\" }]";
+    fs_err::write(folder.join("env.toml"), format!("[triggers]\nhttp = {{ {worlds} }}\n")).unwrap();
+    fs_err::write(folder.join("env.wit"), "package test:env; world nothing {}").unwrap();
+    let refused = build(&[]).failed();
+    let refused = refused.says("can't run in environment env.toml (world test:env/nothing).");
+    let _ = refused.says("which the environment does not provide:").says("  - wasi:http/types@0.2");
+    let _ = build(&["--skip-target-checks"]).ok();
+    fs_err::write(folder.join("env.toml"), "[triggers]\n").unwrap();
+    let _ = build(&[]).failed().says("Environment env.toml does not support trigger type http");
 }

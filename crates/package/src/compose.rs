@@ -15,8 +15,8 @@ use std::{
 
 use gyre_manifest::{lock, schema::DependencyName};
 use gyre_model::{
-    Application, Digest, Hasher, LockedApp, WasmFile,
-    locked::{LockedComponent, LockedDependency},
+    Application, Digest, Hasher, WasmFile,
+    locked::{LockedComponent, LockedDependency, LockedTrigger},
 };
 use serde_json::Value;
 
@@ -181,7 +181,7 @@ pub fn compose(app: &mut Application, dir: &Path) -> Result<(), ComposeError> {
             app.mounts.insert(clone.to_owned(), mounts);
         }
     });
-    let called = called(&app.locked);
+    let called = called(&app.locked.triggers);
     for component in &mut app.locked.components {
         let has_none =
             component.dependencies.is_empty() && component.trigger_dependencies.is_empty();
@@ -205,7 +205,7 @@ pub fn compose(app: &mut Application, dir: &Path) -> Result<(), ComposeError> {
 }
 
 /// The components that triggers call: `component`, and all that `components` names.
-fn called(locked: &LockedApp) -> HashSet<String> {
+pub(crate) fn called(triggers: &[LockedTrigger]) -> HashSet<String> {
     fn collect(value: &Value, into: &mut HashSet<String>) {
         match value {
             Value::String(id) => drop(into.insert(id.clone())),
@@ -215,7 +215,7 @@ fn called(locked: &LockedApp) -> HashSet<String> {
         }
     }
     let mut ids = HashSet::new();
-    for trigger in &locked.triggers {
+    for trigger in triggers {
         for key in ["component", "components"] {
             trigger.trigger_config.get(key).into_iter().for_each(|it| collect(it, &mut ids));
         }

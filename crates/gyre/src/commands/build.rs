@@ -2,14 +2,17 @@
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use gyre_dev::build::{self, Step};
 use gyre_manifest::AppManifest;
-use gyre_package::load;
+use gyre_package::{
+    load,
+    targets::{self, Checked},
+};
 
 use super::runtime;
 use crate::{
-    application::{self, Place},
+    application::{self, Loading, Place},
     cli::{BuildArgs, Cli, Command, FromArgs},
     config, printer,
 };
@@ -19,7 +22,8 @@ const WIT: &str = "spin-dependencies.wit";
 
 /// `gyre build`.
 pub(crate) fn run(args: BuildArgs) -> Result<ExitCode> {
-    let code = build_with(&args.from, &args.components, !args.skip_generate_wits)?;
+    let extras = Extras { wit: !args.skip_generate_wits, targets: !args.skip_target_checks };
+    let code = build_with(&args.from, &args.components, extras)?;
     if let Some(code) = code {
         return Ok(code);
     }
@@ -44,10 +48,19 @@ pub(crate) fn run(args: BuildArgs) -> Result<ExitCode> {
 
 /// Builds an application. The exit code of the command that failed, if one did.
 pub(crate) fn build(from: &FromArgs, only: &[String]) -> Result<Option<ExitCode>> {
-    build_with(from, only, true)
+    build_with(from, only, Extras { wit: true, targets: true })
 }
 
-fn build_with(from: &FromArgs, only: &[String], has_wit: bool) -> Result<Option<ExitCode>> {
+/// What is done besides running commands.
+#[derive(Clone, Copy)]
+struct Extras {
+    /// Interfaces of dependencies are written.
+    wit: bool,
+    /// The components are checked against the manifest's targets.
+    targets: bool,
+}
+
+fn build_with(from: &FromArgs, only: &[String], extras: Extras) -> Result<Option<ExitCode>> {
     let Place::Manifest(path) = application::find_from(from)? else {
         bail!("a component cannot be built without its application's manifest");
     };
@@ -60,7 +73,9 @@ fn build_with(from: &FromArgs, only: &[String], has_wit: bool) -> Result<Option<
         return Ok(None);
     }
     for step in steps {
-        if has_wit && let Err(error) = write_wit(&app, folder, &step) {
+        if extras.wit
+            && let Err(error) = write_wit(&app, folder, &step)
+        {
             // The build may do without: it says so itself where it cannot.
             printer::note(format_args!(
                 "the interfaces of {}'s dependencies were not written ({error:#}); --skip-generate-wits leaves them alone",
@@ -81,14 +96,37 @@ fn build_with(from: &FromArgs, only: &[String], has_wit: bool) -> Result<Option<
             }
         }
     }
-    let targets = app.components.values().filter_map(|component| component.targets.as_ref());
-    if targets.chain([&app.application.targets]).any(|targets| !targets.is_empty()) {
-        printer::warning(
-            "`targets` are accepted, but whether the components can run there is not checked",
-        );
-    }
     printer::data("Finished building all Spin components");
-    Ok(None)
+    let targets = app.components.values().filter_map(|component| component.targets.as_ref());
+    let has_targets = targets.chain([&app.application.targets]).any(|targets| !targets.is_empty());
+    if !extras.targets || !has_targets {
+        return Ok(None);
+    }
+    let checked = check_targets(&path, &app, folder, from.profile.clone(), only)?;
+    for environment in checked.unknown {
+        printer::warning(format_args!(
+            "whether the components can run in {environment} is not checked: its worlds are not on this machine"
+        ));
+    }
+    for problem in &checked.problems {
+        printer::error(&anyhow!("{problem}"));
+    }
+    Ok((!checked.problems.is_empty()).then_some(ExitCode::FAILURE))
+}
+
+/// Checks what was built against the targets of the manifest.
+fn check_targets(
+    path: &Path,
+    app: &AppManifest,
+    folder: &Path,
+    profile: Option<String>,
+    only: &[String],
+) -> Result<Checked> {
+    let place = Place::Manifest(path.to_owned());
+    let loading = Loading { profile, components: only.to_vec(), ..Loading::default() };
+    let loaded = runtime()?.block_on(application::load(&place, loading));
+    let loaded = loaded.context("cannot check the components against their targets")?;
+    Ok(targets::check(app, folder, &loaded.application)?)
 }
 
 /// Writes the interfaces of a component's dependencies beside its sources.
