@@ -33,6 +33,7 @@ use crate::{
     body::ResponseBody,
     framing::Framing,
     request::{Service, answer},
+    socket::Socket,
     wire::{Transport, Wire},
     worker::WorkerState,
 };
@@ -267,6 +268,7 @@ async fn serve<U: Upstream>(
     // Asked of the socket, since the listener's own address may stand for many.
     let local = stream.local_addr()?;
     let is_tls = tls.is_some();
+    let stream = Socket::new(stream, watch.worker.rounds.clone());
     let (mut transport, mut is_http2) = match tls {
         None => (Transport::Plain(stream), false),
         Some(config) => {

@@ -18,6 +18,7 @@ mod host;
 mod limits;
 mod request;
 mod routes;
+mod socket;
 mod tls;
 mod wire;
 mod worker;

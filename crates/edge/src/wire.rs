@@ -9,13 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use crate::{connection::Watch, framing::Framing};
+use crate::{connection::Watch, framing::Framing, socket::Socket};
 
 /// What makes hyper answer 400: a byte that no head may have, and the end of the head.
 const POISON: &[u8] = b"\0\r\n\r\n";
@@ -24,8 +21,8 @@ const MAX_LINGER_BYTES: usize = 1 << 20;
 
 /// A connection's transport.
 pub(crate) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 /// A transport with what watches over it.
@@ -173,11 +170,7 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        match &mut this.transport {
-            // A socket has nothing to flush.
-            Transport::Plain(_) => Poll::Ready(Ok(())),
-            Transport::Tls(stream) => this.watch.writes(Pin::new(stream).poll_flush(cx)),
-        }
+        this.watch.writes(Pin::new(&mut this.transport).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

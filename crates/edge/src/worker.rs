@@ -22,6 +22,7 @@ use crate::{
     admission::{Admission, Permit},
     connection::{self, Order, Watch},
     request::Service,
+    socket::Rounds,
 };
 
 /// How often connections are looked at while draining.
@@ -54,6 +55,7 @@ pub(crate) struct WorkerState {
     pub(crate) admission: Arc<Admission>,
     /// Requests whose answers have not ended.
     pub(crate) requests: Cell<u32>,
+    pub(crate) rounds: Rc<Rounds>,
     now: Cell<Instant>,
     draining_since: Cell<Option<Instant>>,
     connections: RefCell<HashMap<u64, Rc<Watch>>>,
@@ -112,6 +114,7 @@ async fn serve<U: Upstream>(worker: Worker, service: impl FnOnce() -> Service<U>
         limits,
         admission,
         requests: Cell::new(0),
+        rounds: Rc::default(),
         now: Cell::new(Instant::now()),
         draining_since: Cell::new(None),
         connections: RefCell::default(),
