@@ -1,4 +1,6 @@
 //! A bare hyper server: what HTTP costs on this machine when nothing is behind it. The limit of what can be measured.
+//! `/bytes/<n>` is answered with so many bytes, made for each answer, `POST /echo` with the request's body as it comes,
+//! everything else with a greeting.
 //!
 //! Built as Gyre's edge is: one current-thread executor per core, each with its own socket (`SO_REUSEPORT`).
 
@@ -10,10 +12,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
-    Request, Response, body::Incoming, header::HeaderValue, server::conn::http1,
-    service::service_fn,
+    Method, Request, Response, StatusCode, body::Incoming, header::HeaderValue,
+    server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Socket, Type};
@@ -87,8 +89,26 @@ fn serve(listener: TcpListener) {
     });
 }
 
-async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let mut response = Response::new(Full::new(Bytes::from_static(GREETING.as_bytes())));
+/// How much `/bytes/<n>` answers with at most.
+const MAX_BYTES: usize = 64 << 20;
+
+type Body = Either<Full<Bytes>, Incoming>;
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let path = request.uri().path();
+    if path == "/echo" && request.method() == Method::POST {
+        return Ok(Response::new(Either::Right(request.into_body())));
+    }
+    let whole = |bytes| Either::Left(Full::new(bytes));
+    if let Some(count) = path.strip_prefix("/bytes/") {
+        let count = count.parse().ok().filter(|count| *count <= MAX_BYTES);
+        let mut response = Response::new(whole(Bytes::from(vec![b'x'; count.unwrap_or(0)])));
+        if count.is_none() {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
+        return Ok(response);
+    }
+    let mut response = Response::new(whole(Bytes::from_static(GREETING.as_bytes())));
     let plain = HeaderValue::from_static("text/plain");
     response.headers_mut().insert(hyper::header::CONTENT_TYPE, plain);
     Ok(response)

@@ -6,7 +6,12 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use gyre_bench::{hello::Hello, http, load};
+use gyre_bench::{
+    Settings, Tools, full,
+    hello::Hello,
+    http, load, quick,
+    ratios::{self, Ratios},
+};
 
 /// Measures Gyre beside its peers.
 #[derive(Debug, Parser)]
@@ -18,12 +23,96 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure all that has a bar to reach, Gyre and the peers that are there in turn
+    Full(FullArgs),
+    /// Compare a few ratios of Gyre to a bare server with those that were stored
+    Quick(QuickArgs),
     /// Compare servers on the same component and load
     Http(HttpArgs),
     /// Send requests to a server and count the answers
     Load(LoadArgs),
     /// Serve a greeting with nothing but hyper: the limit of what can be measured
     HelloHyper(HelloArgs),
+}
+
+/// Where everything is.
+#[derive(Debug, Args)]
+struct ToolArgs {
+    /// The gyre binary
+    #[arg(long, env = "GYRE_BENCH_GYRE", default_value = "target/release/gyre", hide_env = true)]
+    gyre: PathBuf,
+    /// The folder with the guest programs
+    #[arg(long, env = "GYRE_BENCH_GUESTS", default_value = "target/guests", hide_env = true)]
+    guests: PathBuf,
+    /// The folder with the sample applications
+    #[arg(long, env = "GYRE_BENCH_APPS", default_value = "target/apps", hide_env = true)]
+    apps: PathBuf,
+    /// The folder with the peers' binaries
+    #[arg(long, env = "GYRE_BENCH_PEERS", default_value = "target/peers/bin", hide_env = true)]
+    peers: PathBuf,
+    /// A spin binary
+    #[arg(long, env = "SPIN_BIN")]
+    spin: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct FullArgs {
+    /// Only the case of this name
+    #[arg(long, value_name = "CASE")]
+    only: Vec<String>,
+    /// Connections, kept alive
+    #[arg(short, long, default_value_t = 32)]
+    connections: usize,
+    /// How long each measurement takes, in seconds
+    #[arg(short, long, default_value = "5", value_parser = seconds)]
+    duration: Duration,
+    /// How long each server is warmed up before, in seconds
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    warm_up: Duration,
+    /// Measurements of each server, of which the median is shown
+    #[arg(short, long, default_value_t = 5)]
+    rounds: usize,
+    /// How often a server is started where starts are measured
+    #[arg(long, default_value_t = 50)]
+    starts: usize,
+    /// Write the figures, all rounds with them, to this file as JSON, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the page of all figures to this file
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    tools: ToolArgs,
+}
+
+#[derive(Debug, Args)]
+struct QuickArgs {
+    /// Connections, kept alive
+    #[arg(short, long, default_value_t = 32)]
+    connections: usize,
+    /// How long each measurement takes, in seconds
+    #[arg(short, long, default_value = "3", value_parser = seconds)]
+    duration: Duration,
+    /// How long each server is warmed up before, in seconds
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    warm_up: Duration,
+    /// Measurements of each server, of which the median counts
+    #[arg(short, long, default_value_t = 5)]
+    rounds: usize,
+    /// Store the ratios instead of comparing them
+    #[arg(long)]
+    store: bool,
+    /// The file of stored ratios
+    #[arg(
+        long,
+        env = "GYRE_BENCH_RATIOS",
+        value_name = "FILE",
+        default_value = "support/bench/ratios.toml",
+        hide_env = true
+    )]
+    ratios: PathBuf,
+    #[command(flatten)]
+    tools: ToolArgs,
 }
 
 #[derive(Debug, Args)]
@@ -49,18 +138,8 @@ struct HttpArgs {
     /// Write the figures to this file as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// The gyre binary
-    #[arg(long, env = "GYRE_BENCH_GYRE", default_value = "target/release/gyre", hide_env = true)]
-    gyre: PathBuf,
-    /// The folder with the guest programs
-    #[arg(long, env = "GYRE_BENCH_GUESTS", default_value = "target/guests", hide_env = true)]
-    guests: PathBuf,
-    /// The folder with the peers' binaries
-    #[arg(long, env = "GYRE_BENCH_PEERS", default_value = "target/peers/bin", hide_env = true)]
-    peers: PathBuf,
-    /// A spin binary
-    #[arg(long, env = "SPIN_BIN")]
-    spin: Option<PathBuf>,
+    #[command(flatten)]
+    tools: ToolArgs,
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +199,8 @@ struct HelloArgs {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Full(args) => measure(args),
+        Command::Quick(args) => check(args),
         Command::Http(args) => compare(args),
         Command::Load(args) => send(&args),
         Command::HelloHyper(args) => serve(&args),
@@ -130,28 +211,91 @@ fn main() -> ExitCode {
     })
 }
 
-fn compare(args: HttpArgs) -> Result<ExitCode> {
-    // Servers are started in folders of their own.
-    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-    let options = http::Options {
-        gyre: absolute(args.gyre),
-        bench: std::env::current_exe()?,
-        component: absolute(args.component.unwrap_or_else(|| args.guests.join("hello.wasm"))),
-        peers: absolute(args.peers),
-        spin: args.spin.map(absolute),
+impl ToolArgs {
+    fn tools(self) -> Result<Tools> {
+        Ok(Tools {
+            gyre: absolute(self.gyre),
+            bench: std::env::current_exe()?,
+            guests: absolute(self.guests),
+            apps: absolute(self.apps),
+            peers: absolute(self.peers),
+            spin: self.spin.map(absolute),
+        })
+    }
+}
+
+/// Servers are started in folders of their own.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn progress(line: &str) {
+    eprintln!("{line}");
+}
+
+fn code(is_good: bool) -> ExitCode {
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn measure(args: FullArgs) -> Result<ExitCode> {
+    let settings = Settings {
         connections: args.connections,
         duration: args.duration,
         warm_up: args.warm_up,
         rounds: args.rounds,
-        only: args.only,
+        starts: args.starts,
     };
-    let report = http::run(&options, &|line| eprintln!("{line}"))?;
+    let report = full::run(&args.tools.tools()?, &settings, &args.only, &progress)?;
     println!("\n{report}");
     if let Some(file) = args.json {
         fs_err::write(file, serde_json::to_vec_pretty(&report)?)?;
     }
-    let is_clean = report.servers.iter().all(|server| server.failed == 0);
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if let Some(file) = args.markdown {
+        fs_err::write(file, report.markdown())?;
+    }
+    if !report.is_clean() {
+        eprintln!("error: not everything could be measured, or requests failed");
+    }
+    Ok(code(report.is_clean()))
+}
+
+fn check(args: QuickArgs) -> Result<ExitCode> {
+    let settings = Settings {
+        connections: args.connections,
+        duration: args.duration,
+        warm_up: args.warm_up,
+        rounds: args.rounds,
+        starts: 1,
+    };
+    // Before the minutes are spent.
+    let stored = if args.store { None } else { Some(Ratios::read(&args.ratios)?) };
+    let report = quick::run(&args.tools.tools()?, &settings, &progress)?;
+    println!("\n{}", report.table);
+    let Some(stored) = stored else {
+        report.ratios.write(&args.ratios)?;
+        println!("{} ratios in {}", report.ratios.ratios.len(), args.ratios.display());
+        return Ok(ExitCode::SUCCESS);
+    };
+    let compared = report.ratios.compare(&stored);
+    println!("{}", ratios::table(&compared));
+    Ok(code(compared.iter().all(ratios::Compared::is_good)))
+}
+
+fn compare(args: HttpArgs) -> Result<ExitCode> {
+    let settings = Settings {
+        connections: args.connections,
+        duration: args.duration,
+        warm_up: args.warm_up,
+        rounds: args.rounds,
+        starts: 1,
+    };
+    let component = args.component.map(absolute);
+    let report = http::run(&args.tools.tools()?, &settings, component, &args.only, &progress)?;
+    println!("\n{report}");
+    if let Some(file) = args.json {
+        fs_err::write(file, serde_json::to_vec_pretty(&report)?)?;
+    }
+    Ok(code(report.compared.failed() == 0))
 }
 
 fn send(args: &LoadArgs) -> Result<ExitCode> {
@@ -187,7 +331,7 @@ fn send(args: &LoadArgs) -> Result<ExitCode> {
         let back = if seen.went_back { ", and old again after new" } else { "" };
         eprintln!("{} old, {} new, {} neither{back}", seen.old, seen.new, seen.other);
     }
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code(is_clean))
 }
 
 fn serve(args: &HelloArgs) -> Result<ExitCode> {

@@ -32,6 +32,13 @@ pub(crate) struct Question {
     pub(crate) path: String,
 }
 
+/// An answer to a question.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    body: Vec<u8>,
+}
+
 impl Question {
     /// The root of a server on this machine.
     pub(crate) fn root(port: u16) -> Self {
@@ -39,17 +46,38 @@ impl Question {
         Self { address, host: address.to_string(), path: "/".to_owned() }
     }
 
-    /// The status of one answer, or why there is none.
-    fn ask(&self) -> std::io::Result<u16> {
+    /// The same server and host, another path.
+    pub(crate) fn at(&self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self.clone() }
+    }
+
+    /// Asks once, and fails if the answer has another status.
+    pub(crate) fn expect(&self, status: u16) -> Result<()> {
+        let path = &self.path;
+        let answer = self.ask().with_context(|| format!("asking for {path}"))?;
+        if answer.status != status {
+            let body = String::from_utf8_lossy(&answer.body);
+            bail!("{path} was answered with {}: {body}", answer.status);
+        }
+        Ok(())
+    }
+
+    /// One answer on a connection of its own.
+    fn ask(&self) -> std::io::Result<Reply> {
         let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let Self { host, path, .. } = self;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         let status = answer.get(9..12).and_then(|status| std::str::from_utf8(status).ok());
         let status = status.and_then(|status| status.parse().ok());
-        status.ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+        let body = memchr::memmem::find(&answer, b"\r\n\r\n").map(|at| answer.split_off(at + 4));
+        match (status, body) {
+            (Some(status), Some(body)) => Ok(Reply { status, body }),
+            _ => Err(std::io::ErrorKind::InvalidData.into()),
+        }
     }
 }
 
@@ -79,7 +107,7 @@ impl Server {
                 .join("\n")
         };
         loop {
-            let answered = question.ask();
+            let answered = question.ask().map(|reply| reply.status);
             if answered.as_ref().is_ok_and(|answered| *answered == status) {
                 server.first_answer = started.elapsed();
                 return Ok(server);

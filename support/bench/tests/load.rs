@@ -208,3 +208,32 @@ fn a_swap_under_load_is_seen_as_clean_and_a_relapse_is_not() {
         assert_eq!(seen.is_clean(), is_clean, "{seen:?}");
     }
 }
+
+#[test]
+fn the_bare_server_sends_bytes_and_sends_bodies_back() {
+    let mut options = hello();
+    options.requests = Some(20);
+    for (path, count) in [("/bytes/65536", 65_536), ("/bytes/0", 0)] {
+        path.clone_into(&mut options.path);
+        let check = |answer: &load::Answer<'_>| {
+            let is_good =
+                answer.body.len() == count && answer.body.iter().all(|byte| *byte == b'x');
+            if is_good { Ok(()) } else { Err(format!("{} bytes", answer.body.len())) }
+        };
+        let report = load::run(&options, Some(&check), None).unwrap();
+        assert_eq!((report.answers, report.failed()), (20, 0), "{:?}", report.examples);
+    }
+    for path in ["/bytes/67108865", "/bytes/many"] {
+        path.clone_into(&mut options.path);
+        let report = load::run(&options, None, None).unwrap();
+        assert_eq!(report.statuses.into_iter().collect::<Vec<_>>(), [(400, 20)], "{path}");
+    }
+    "/echo".clone_into(&mut options.path);
+    options.method = "POST".into();
+    options.body = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+    let check = |answer: &load::Answer<'_>| {
+        if answer.body == options.body { Ok(()) } else { Err("another body".to_owned()) }
+    };
+    let report = load::run(&options, Some(&check), None).unwrap();
+    assert_eq!((report.answers, report.failed()), (20, 0), "{:?}", report.examples);
+}

@@ -1,4 +1,4 @@
-//! A program of the common gateway interface (wasm32-wasip1): the query says what it does. `env` prints arguments and
+//! A program of the common gateway interface (wasm32-wasip1): the query says what it does. `hello` greets, `env` prints arguments and
 //! environment, `echo` the body as it comes, `slow` a line each 20 ms, `fail` something and then exit code 3 (which WASI 0.2 passes on as 1), `trap`,
 //! `nothing`, `status` a status and a location.
 
@@ -10,6 +10,7 @@ fn main() {
     let mut print = |text: &str| out.write_all(text.as_bytes()).and_then(|()| out.flush());
     let mut text = |text: &str| print(text).expect("it is taken");
     match query.split('&').next().unwrap_or_default() {
+        "hello" => text("content-type: text/plain\n\nHello, world!"),
         "env" => {
             text("content-type: text/plain\n\n");
             for argument in std::env::args() {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::{guests, paths, process, toolchain};
+use crate::{apps, guests, paths, process, toolchain};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,7 +24,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn measure(args: &Args) -> Result<ExitCode> {
-    guests::build(&toolchain::provide()?)?;
+    let toolchain = toolchain::provide()?;
+    guests::build(&toolchain)?;
+    if takes_samples(&args.arguments) {
+        apps::build(&toolchain)?;
+    }
     let target = paths::cargo_target();
     let mut cargo = process::command("cargo");
     cargo.current_dir(paths::root()).env("CARGO_TARGET_DIR", &target);
@@ -35,7 +39,37 @@ fn measure(args: &Args) -> Result<ExitCode> {
         .args(&args.arguments)
         .env("GYRE_BENCH_GYRE", target.join("release/gyre"))
         .env("GYRE_BENCH_GUESTS", paths::target().join("guests"))
-        .env("GYRE_BENCH_PEERS", paths::target().join("peers/bin"));
+        .env("GYRE_BENCH_APPS", paths::target().join("apps"))
+        .env("GYRE_BENCH_PEERS", paths::target().join("peers/bin"))
+        .env("GYRE_BENCH_RATIOS", paths::root().join("support/bench/ratios.toml"));
     let status = bench.status().context("starting gyre-bench")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether the sample applications are measured, whose tools take long to install.
+fn takes_samples(arguments: &[String]) -> bool {
+    let is = |at: usize, what: &str| arguments.get(at).is_some_and(|argument| argument == what);
+    let of = |case: &str| arguments.iter().any(|argument| argument.ends_with(case));
+    let is_help = of("--help") || of("-h");
+    let is_restricted = arguments.iter().any(|argument| argument.starts_with("--only"));
+    is(0, "full") && !is_help && (!is_restricted || of("javascript") || of("python"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_samples_are_built_where_they_are_measured() {
+        let takes = |text: &str| {
+            let arguments: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            takes_samples(&arguments)
+        };
+        for text in ["full", "full --rounds 1", "full --only python", "full --only=javascript"] {
+            assert!(takes(text), "{text}");
+        }
+        for text in ["http", "quick", "full --help", "full --only hello", "load http://a/python"] {
+            assert!(!takes(text), "{text}");
+        }
+    }
 }
