@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::{Answer, Errors, Shared, answer::Incoming};
 use crate::Histogram;
@@ -93,10 +94,7 @@ impl Worker<'_> {
             if self.connections.iter().all(|connection| connection.is_done) {
                 return Ok(());
             }
-            let next_due = self.pace.map(|(due, _)| due.saturating_duration_since(now));
-            let rests = self.connections.iter().any(|c| c.rests_until.is_some()).then_some(RETRY);
-            let timeout = [Some(SWEEP), next_due, rests].into_iter().flatten().min();
-            match self.poll.poll(&mut events, timeout) {
+            match self.wait(&mut events, self.next_deed(now)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error).context("cannot wait for sockets"),
@@ -105,6 +103,33 @@ impl Worker<'_> {
                 self.go_on(event.token().0, event.is_read_closed() || event.is_error());
             }
         }
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn next_deed(&self, now: Instant) -> Duration {
+        let mut free = self.connections.iter().filter(|c| c.asked.is_none() && !c.is_done);
+        // Where every connection waits for its answer, a request that is due waits with them.
+        let due = self.pace.filter(|_| free.clone().any(|c| c.rests_until.is_none()));
+        let due = due.map(|(due, _)| due.saturating_duration_since(now));
+        let rests = free.any(|c| c.rests_until.is_some()).then_some(RETRY);
+        [due, rests].into_iter().flatten().min().map_or(SWEEP, |deed| deed.min(SWEEP))
+    }
+
+    fn wait(&mut self, events: &mut Events, timeout: Duration) -> io::Result<()> {
+        let mut timeout = timeout;
+        if self.pace.is_some() && !timeout.is_zero() {
+            // The selector counts in milliseconds and rounds up: requests would be sent late, in bursts.
+            let precise = Timespec::try_from(timeout).map_err(io::Error::other)?;
+            let length = self.shared.request.len();
+            let open = self.connections.iter().filter_map(|connection| {
+                let is_written = connection.asked.is_none_or(|(_, written)| written == length);
+                let write = if is_written { PollFlags::empty() } else { PollFlags::OUT };
+                Some(PollFd::new(connection.stream.as_ref()?, PollFlags::IN | write))
+            });
+            rustix::event::poll(&mut open.collect::<Vec<_>>(), Some(&precise))?;
+            timeout = Duration::ZERO;
+        }
+        self.poll.poll(events, Some(timeout))
     }
 
     /// Lets connections without a request send one, where it is time for one.
