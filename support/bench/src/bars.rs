@@ -1,11 +1,11 @@
 //! What is to be reached, and whether it was.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::table::Table;
 
 /// A measure, and what it has to be.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
     /// What is measured.
     pub measure: String,
@@ -18,8 +18,7 @@ pub struct Bar {
 }
 
 /// What a measure has to be.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
     /// This or more.
     AtLeast(f64),
@@ -69,10 +68,29 @@ impl Bar {
         let verdict = match (self.verdict(), &self.measured) {
             (_, Err(reason)) => format!("not measured: {reason}"),
             (Verdict::Reached, _) => "reached".to_owned(),
+            (Verdict::MissedBy(share), _) if share >= 1.0 => {
+                format!("missed: {} times the bar", figures(share + 1.0))
+            }
             (Verdict::MissedBy(share), _) => format!("missed by {:.0} %", (share * 100.0).ceil()),
             (Verdict::Known | Verdict::Unknown, _) => "–".to_owned(),
         };
         [self.measure.clone(), bound, measured, verdict]
+    }
+}
+
+impl Serialize for Bar {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            measure: &'a str,
+            bar: &'a str,
+            measured: Option<f64>,
+            unit: &'static str,
+            verdict: &'a str,
+        }
+        let [measure, bar, _, verdict] = &self.row();
+        let measured = self.measured.as_ref().ok().copied();
+        Written { measure, bar, measured, unit: self.unit, verdict }.serialize(serializer)
     }
 }
 
@@ -128,9 +146,16 @@ mod tests {
             lines[0][1..5],
             ["hello", "≥ 0.33 × bare hyper", "0.30 × bare hyper", "missed by 10 %"]
         );
-        assert_eq!(lines[1][3..5], ["12.3 × bare hyper", "missed by 147 %"]);
+        assert_eq!(lines[1][3..5], ["12.3 × bare hyper", "missed: 2.47 times the bar"]);
         assert_eq!(lines[2][4], "reached");
         assert_eq!(lines[3][2..5], ["reported", "170000 × bare hyper", "–"]);
+        let json = serde_json::to_value(&bars[0]).unwrap();
+        assert_eq!(json["measured"], 0.3);
+        assert_eq!(
+            (&json["bar"], &json["verdict"]),
+            (&"≥ 0.33 × bare hyper".into(), &"missed by 10 %".into())
+        );
+        assert!(serde_json::to_value(&bars[4]).unwrap()["measured"].is_null());
         assert_eq!(lines[4][3..5], ["–", "not measured: SPIN_BIN does not name one"]);
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     app::App,
@@ -20,13 +20,19 @@ pub struct Settings {
     /// Connections, kept alive.
     pub connections: usize,
     /// How long each measurement takes.
+    #[serde(serialize_with = "seconds")]
     pub duration: Duration,
     /// How long each server is warmed up before.
+    #[serde(serialize_with = "seconds")]
     pub warm_up: Duration,
     /// Measurements of each server; medians are shown.
     pub rounds: usize,
     /// How often a server is started where starts are measured.
     pub starts: usize,
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.as_secs_f64().serialize(serializer)
 }
 
 /// A request and its only good answer.

@@ -38,6 +38,7 @@ pub fn run(
     progress: &dyn Fn(&str),
 ) -> Result<Report> {
     let chosen = choose(only)?;
+    tools.gyre().map_err(anyhow::Error::msg)?;
     let mut sections = Vec::new();
     for Case { name, title, measure } in chosen {
         progress(&format!("{name}: {title}"));
@@ -46,7 +47,7 @@ pub fn run(
         let section = measure(&bench).unwrap_or_else(|error| {
             let failure = format!("{error:#}");
             progress(&format!("{name} failed: {failure}"));
-            Section { failure: Some(failure), ..Section::default() }
+            Section::failed(title, failure)
         });
         sections.push(Section { name, title, ..section });
     }
@@ -167,7 +168,7 @@ mod tests {
             measured: compared.ratio(Metric::Rate, "gyre server", "bare hyper"),
         };
         let section = Section { title: "Hello", ..Section::of(compared, Metric::Rate, vec![bar]) };
-        let broken = Section { failure: Some("no guest".into()), ..Section::default() };
+        let broken = Section::failed("Hello again", "no guest".into());
         let report = |sections| Report {
             machine: Machine::this(),
             versions: vec![Version { program: "gyre", version: "gyre 1.2.3".into() }],
@@ -190,6 +191,12 @@ mod tests {
         assert!(page.contains("no case of this program does it"), "{page}");
         assert!(page.contains("\n## Hello\n\n|") && page.contains(" 40, 2.00 |\n"), "{page}");
         assert!(page.ends_with("|\n") && !page.contains("\n\n\n"), "{page}");
-        assert!(!report(vec![section, broken]).is_clean());
+        let broken = report(vec![section, broken]);
+        assert!(!broken.is_clean());
+        let page = broken.markdown();
+        assert!(
+            page.contains("| Hello again ") && page.contains("not measured: no guest"),
+            "{page}"
+        );
     }
 }

@@ -31,7 +31,7 @@ enum Command {
     Http(HttpArgs),
     /// Send requests to a server and count the answers
     Load(LoadArgs),
-    /// Serve a greeting with nothing but hyper: the limit of what can be measured
+    /// Serve a greeting, bytes and echoes with nothing but hyper: the limit of what can be measured
     HelloHyper(HelloArgs),
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<Section> {
     let section = Section::of(compared, Metric::P99, vec![bar]);
     Ok(section.note(format!(
         "Requests come at a steady {rate:.0} per second, half of the peak. {BUSY} connections ask the other application, \
-         which loops until its processor time is used up ({ended} times while this was measured)."
+         which loops until its processor time is used up (which happened {ended} times meanwhile)."
     )))
 }
 

@@ -1,11 +1,11 @@
 //! What came of one case: a table, its raw figures and its bars.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
 use crate::{
-    bars::Bar,
+    bars::{Bar, Bound},
     compare::{Comparison, Metric},
     servers::Missing,
     table::Table,
@@ -36,6 +36,17 @@ impl Section {
     /// One of lanes that were measured in turn.
     pub(crate) fn of(compared: Comparison, metric: Metric, bars: Vec<Bar>) -> Self {
         Self { table: compared.table(metric), compared, bars, ..Self::default() }
+    }
+
+    /// One of a case that could not be measured. Its bars are unknown, which the table of bars says.
+    pub(crate) fn failed(title: &str, failure: String) -> Self {
+        let bar = Bar {
+            measure: title.to_owned(),
+            bound: Bound::Known,
+            unit: "",
+            measured: Err(failure.clone()),
+        };
+        Self { bars: vec![bar], failure: Some(failure), ..Self::default() }
     }
 
     /// Adds what has to be known to read the table.
@@ -78,8 +89,10 @@ impl Section {
             paragraphs.push(format!("Not measured: {name}: {reason}."));
         }
         for lane in &self.compared.lanes {
-            let failures = lane.rounds.iter().flat_map(|round| &round.failures);
-            let told = failures.take(3).map(|failure| format!("Failed: {}: {failure}.", lane.name));
+            let failures: BTreeSet<&String> =
+                lane.rounds.iter().flat_map(|round| &round.failures).collect();
+            let failures = failures.into_iter().take(3);
+            let told = failures.map(|failure| format!("Failed: {}: {failure}.", lane.name));
             paragraphs.extend(told);
         }
         let failure = self.failure.as_ref();
