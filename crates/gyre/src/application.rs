@@ -6,13 +6,21 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use gyre_manifest::Manifest;
 use gyre_model::Application;
 use gyre_package::{
+    bindle::BindleId,
     compose,
     load::{self, FileStrategy, LoadError, LoadOptions},
     registry::{ImageReference, Remote},
 };
 use tempfile::TempDir;
 
-use crate::{cli::FromArgs, config, diagnostics, printer};
+use crate::{
+    cli::{
+        FromArgs,
+        bindle::{BindleServerArgs, BindleSourceArgs},
+    },
+    commands::bindle::application as bindle,
+    config, diagnostics, printer,
+};
 
 /// The name of an application's manifest.
 const MANIFEST: &str = "spin.toml";
@@ -26,6 +34,8 @@ pub(crate) enum Place {
     Component(PathBuf),
     /// An artifact in a registry, and whether that is to be spoken to without TLS.
     Registry(ImageReference, bool),
+    /// A bindle, and how to get it.
+    Bindle(BindleId, Box<BindleServerArgs>),
 }
 
 impl Place {
@@ -33,8 +43,16 @@ impl Place {
     pub(crate) fn folder(&self) -> Option<&Path> {
         match self {
             Self::Manifest(path) => Some(path.parent().unwrap_or(Path::new(""))),
-            Self::Component(_) | Self::Registry(..) => None,
+            Self::Component(_) | Self::Registry(..) | Self::Bindle(..) => None,
         }
+    }
+}
+
+/// What the arguments of a verb mean that takes bindles, too.
+pub(crate) fn find_source(from: &FromArgs, bindle: &BindleSourceArgs) -> Result<Place> {
+    match bindle.source(from.insecure) {
+        Some((id, server)) => Ok(Place::Bindle(id, Box::new(server))),
+        None => find_from(from),
     }
 }
 
@@ -126,6 +144,14 @@ pub(crate) async fn load(place: &Place, how: Loading) -> Result<Loaded> {
         Place::Registry(image, is_insecure) => {
             let (work, files) = work_folder(how.temp.as_deref())?;
             let mut application = pull(image, *is_insecure, &cache, &work).await?;
+            if !how.components.is_empty() {
+                load::retain_components(&mut application, &how.components)?;
+            }
+            Ok(Loaded { application, _files: files })
+        }
+        Place::Bindle(id, server) => {
+            let (work, files) = work_folder(how.temp.as_deref())?;
+            let mut application = bindle::load(id, server, &cache, &work).await?;
             if !how.components.is_empty() {
                 load::retain_components(&mut application, &how.components)?;
             }

@@ -193,6 +193,8 @@ pub(crate) struct BuildArgs {
 pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) from: FromArgs,
+    #[command(flatten)]
+    pub(crate) bindle: bindle::BindleSourceArgs,
     /// Build it first
     #[arg(long, env = "SPIN_ALWAYS_BUILD", hide_env = true, value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) build: bool,
@@ -460,6 +462,8 @@ pub(crate) struct LogoutArgs {}
 pub(crate) struct DeployArgs {
     #[command(flatten)]
     pub(crate) from: FromArgs,
+    #[command(flatten)]
+    pub(crate) bindle: bindle::BindleSourceArgs,
     #[command(flatten)]
     pub(crate) server: ServerUrlArgs,
     /// Build it first

@@ -151,13 +151,18 @@ pub fn inspect(manifest_bytes: &[u8], blobs: &dyn BlobSource) -> Result<Contents
         None => Settings::default(),
     };
     let locked = read_locked_app(&manifest, blobs)?;
+    ensure_loadable(&locked)?;
+    Ok(Contents { manifest, locked, settings })
+}
+
+fn ensure_loadable(locked: &LockedApp) -> Result<(), ArtifactError> {
     locked.ensure_understood(SUPPORTED_FEATURES)?;
     let mut ids: Vec<&str> = locked.components.iter().map(|c| c.id.as_str()).collect();
     ids.sort_unstable();
-    if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(ArtifactError::DuplicateComponent(pair[0].to_owned()));
+    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(ArtifactError::DuplicateComponent(pair[0].to_owned())),
+        None => Ok(()),
     }
-    Ok(Contents { manifest, locked, settings })
 }
 
 fn read_locked_app(
@@ -215,7 +220,10 @@ pub(crate) fn single_component(name: &str, content: ContentRef) -> LockedApp {
 }
 
 /// A small blob, verified.
-fn read_blob(of: &oci::Descriptor, blobs: &dyn BlobSource) -> Result<Vec<u8>, ArtifactError> {
+pub(crate) fn read_blob(
+    of: &oci::Descriptor,
+    blobs: &dyn BlobSource,
+) -> Result<Vec<u8>, ArtifactError> {
     if of.size > limits::LOCKED_APP_BYTES {
         let limit = limits::LOCKED_APP_BYTES;
         return Err(ArtifactError::TooLarge { limit, of: "bytes in its locked app" });
@@ -263,7 +271,18 @@ fn load_within(
     dir: &Path,
     caps: &Caps,
 ) -> Result<Application, ArtifactError> {
-    let contents = inspect(manifest_bytes, blobs)?;
+    load_contents(&inspect(manifest_bytes, blobs)?, manifest_bytes, blobs, dir, caps)
+}
+
+/// As [`load`], of what was read already. `identity` is different for whatever has other content.
+pub(crate) fn load_contents(
+    contents: &Contents,
+    identity: &[u8],
+    blobs: &dyn BlobSource,
+    dir: &Path,
+    caps: &Caps,
+) -> Result<Application, ArtifactError> {
+    ensure_loadable(&contents.locked)?;
     let code: HashSet<&str> =
         sources(&contents.locked).filter_map(|c| c.digest.as_deref()).collect();
     for layer in &contents.manifest.layers {
@@ -271,10 +290,10 @@ fn load_within(
             ensure_wasm(layer, blobs)?;
         }
     }
-    let place = layout::place(dir, manifest_bytes);
-    let mut app = assemble(&contents, blobs, &place)?;
+    let place = layout::place(dir, identity);
+    let mut app = assemble(contents, blobs, &place)?;
     if !place.is_dir() {
-        layout::lay_out(&contents, blobs, &place, caps)?;
+        layout::lay_out(contents, blobs, &place, caps)?;
     }
     compose(&mut app, &place)?;
     Ok(app)

@@ -169,9 +169,31 @@ pub fn pack_with(app: &Application, options: PackOptions) -> Result<Packed, Pack
     packing.finish(options.annotations)
 }
 
+/// An application's content, named by digests alone.
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// The locked app without `origin`; no content is inline.
+    pub(crate) locked: LockedApp,
+    /// The code and then the files, each once.
+    pub(crate) blobs: Vec<Blob>,
+}
+
+/// Finds and hashes an application's content.
+///
+/// # Errors
+/// As [`pack_with`].
+pub(crate) fn content(app: &Application) -> Result<Content, PackError> {
+    let mut packing = Packing::new(app, false);
+    packing.inline_below = 0;
+    packing.run()?;
+    Ok(Content { locked: packing.locked, blobs: packing.blobs })
+}
+
 struct Packing<'a> {
     app: &'a Application,
     archives: bool,
+    /// Content with fewer bytes is written into the locked app itself.
+    inline_below: u64,
     locked: LockedApp,
     blobs: Vec<Blob>,
     known: BTreeMap<Digest, usize>,
@@ -196,6 +218,7 @@ impl<'a> Packing<'a> {
         Self {
             app,
             archives,
+            inline_below: limits::INLINE_BYTES + 1,
             locked,
             blobs: Vec::new(),
             known: BTreeMap::new(),
@@ -230,14 +253,15 @@ impl<'a> Packing<'a> {
             component.files = files
                 .iter()
                 .map(|file| {
-                    let content = content_ref(&file.host, file.digest, file.size)?;
+                    let content = self.content_ref(&file.host, file.digest, file.size)?;
                     Ok(ContentPath { content, path: file.path.clone() })
                 })
                 .collect::<Result<_, PackError>>()?;
             if self.archives && !files.is_empty() {
                 self.add_archive(files)?;
             } else {
-                for file in files.iter().filter(|file| file.size > limits::INLINE_BYTES) {
+                let inline_below = self.inline_below;
+                for file in files.iter().filter(|file| file.size >= inline_below) {
                     let data = Data::File(file.host.clone());
                     self.add(oci::FILE, file.digest, file.size, data);
                 }
@@ -260,7 +284,14 @@ impl<'a> Packing<'a> {
         let (digest, size) = digests::of_file(path)?;
         ensure_within(size, limits::COMPONENT_BYTES, "bytes in a component")?;
         self.add(oci::WASM, digest, size, Data::File(path.to_owned()));
-        content_ref(path, digest, size)
+        self.content_ref(path, digest, size)
+    }
+
+    /// Small content travels in the locked app; some registries refuse tiny blobs.
+    fn content_ref(&self, path: &Path, digest: Digest, size: u64) -> Result<ContentRef, PackError> {
+        let is_small = size < self.inline_below;
+        let inline = if is_small { Some(fs_err::read(path)?) } else { None };
+        Ok(ContentRef { source: None, inline, digest: Some(digest.to_string()) })
     }
 
     /// The files of a component's mounts, in the order of their paths.
@@ -334,12 +365,6 @@ impl<'a> Packing<'a> {
 
 fn ensure_within(found: u64, limit: u64, of: &'static str) -> Result<(), PackError> {
     if found > limit { Err(PackError::TooLarge { found, limit, of }) } else { Ok(()) }
-}
-
-/// Small content travels in the locked app; some registries refuse tiny blobs.
-fn content_ref(path: &Path, digest: Digest, size: u64) -> Result<ContentRef, PackError> {
-    let inline = if size <= limits::INLINE_BYTES { Some(fs_err::read(path)?) } else { None };
-    Ok(ContentRef { source: None, inline, digest: Some(digest.to_string()) })
 }
 
 fn path_in_artifact(prefix: &str, root: &Path, file: &Path) -> Result<String, PathError> {

@@ -11,6 +11,8 @@ use crate::{
     pack::{Data, Packed},
 };
 
+pub(crate) mod random;
+
 /// All files below `root` with their content, in order. Anything else than files and folders is a failure.
 pub(crate) fn tree(root: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();

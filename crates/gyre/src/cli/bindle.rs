@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use gyre_package::bindle::{BindleId, Role, Strategy};
+use semver::BuildMetadata;
 
 /// `gyre bindle`.
 #[derive(Debug, Args)]
@@ -15,10 +16,18 @@ pub(crate) struct BindleArgs {
 }
 
 /// Which server, as whom, and whom to believe.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct BindleServerArgs {
     /// The server [default: the one you are signed in to, or http://localhost:8080/v1/]
-    #[arg(short, long, value_name = "URL", env = "BINDLE_URL", hide_env = true, global = true)]
+    #[arg(
+        short,
+        long,
+        alias = "bindle-server",
+        value_name = "URL",
+        env = "BINDLE_URL",
+        hide_env = true,
+        global = true
+    )]
     pub(crate) server: Option<String>,
     /// The keys whose signatures are believed [default: bindle/keyring.toml of your configuration]
     #[arg(
@@ -43,6 +52,7 @@ pub(crate) struct BindleServerArgs {
     /// The user's name
     #[arg(
         long,
+        alias = "bindle-username",
         value_name = "NAME",
         env = "BINDLE_HTTP_USER",
         hide_env = true,
@@ -53,6 +63,7 @@ pub(crate) struct BindleServerArgs {
     /// The user's password
     #[arg(
         long,
+        alias = "bindle-password",
         value_name = "PASSWORD",
         env = "BINDLE_HTTP_PASSWORD",
         hide_env = true,
@@ -72,11 +83,70 @@ pub(crate) struct BindleServerArgs {
     pub(crate) unverified: bool,
 }
 
+/// A bindle that is an application, for the verbs that take one.
+#[derive(Debug, Args)]
+pub(crate) struct BindleSourceArgs {
+    /// The application: a bindle (NAME/VERSION) on a Bindle server
+    #[arg(
+        short = 'b',
+        long,
+        value_name = "BINDLE",
+        conflicts_with_all = ["from", "from_registry", "profile"]
+    )]
+    pub(crate) bindle: Option<BindleId>,
+    /// That server [default: the one you are signed in to, or http://localhost:8080/v1/]
+    #[arg(long, value_name = "URL", env = "BINDLE_URL", hide_env = true)]
+    pub(crate) bindle_server: Option<String>,
+    /// The user's name there
+    #[arg(long, value_name = "NAME", env = "BINDLE_USERNAME", hide_env = true)]
+    pub(crate) bindle_username: Option<String>,
+    /// The user's password there
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "BINDLE_PASSWORD",
+        hide_env = true,
+        hide_env_values = true
+    )]
+    pub(crate) bindle_password: Option<String>,
+    /// The file with the access token there
+    #[arg(long, value_name = "FILE", env = "BINDLE_TOKEN_FILE", hide_env = true)]
+    pub(crate) bindle_token_file: Option<PathBuf>,
+    /// The keys whose signatures are believed [default: bindle/keyring.toml of your configuration]
+    #[arg(long, value_name = "FILE", env = "BINDLE_KEYRING", hide_env = true)]
+    pub(crate) bindle_keyring: Option<PathBuf>,
+    /// What must be true of the bindle's signatures
+    #[arg(long, value_name = "STRATEGY", default_value = "MultipleAttestationGreedy[Host]")]
+    pub(crate) bindle_strategy: Strategy,
+    /// Take the bindle whoever signed it
+    #[arg(long, conflicts_with = "bindle_strategy")]
+    pub(crate) bindle_unverified: bool,
+}
+
+impl BindleSourceArgs {
+    /// The bindle, and how to get it.
+    pub(crate) fn source(&self, insecure: bool) -> Option<(BindleId, BindleServerArgs)> {
+        let server = BindleServerArgs {
+            server: self.bindle_server.clone(),
+            keyring: self.bindle_keyring.clone(),
+            token_file: self.bindle_token_file.clone(),
+            http_user: self.bindle_username.clone(),
+            http_password: self.bindle_password.clone(),
+            insecure,
+            strategy: self.bindle_strategy.clone(),
+            unverified: self.bindle_unverified,
+        };
+        Some((self.bindle.clone()?, server))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum BindleCommand {
     /// Show a bindle's invoice
     Info(BindleInfoArgs),
-    /// Send a bindle that is on its own
+    /// Make a bindle of an application
+    Prepare(BindlePrepareArgs),
+    /// Send a bindle: an application, or one that is on its own
     Push(BindlePushArgs),
     /// Send an invoice alone
     PushInvoice(BindleFileArgs),
@@ -134,13 +204,61 @@ pub(crate) enum BindleListFormat {
     Table,
 }
 
+/// An application that becomes a bindle.
+#[derive(Debug, Args)]
+pub(crate) struct BindleApplicationArgs {
+    /// The application: a spin.toml, or a folder that has one
+    #[arg(short = 'f', long = "file", alias = "from", value_name = "APP")]
+    pub(crate) from: Option<PathBuf>,
+    /// The application: a reference to an artifact in an OCI registry
+    #[arg(long, value_name = "REF", conflicts_with = "from")]
+    pub(crate) from_registry: Option<String>,
+    /// The build profile
+    #[arg(long)]
+    pub(crate) profile: Option<String>,
+    /// Build metadata for the bindle's version
+    #[arg(long, value_parser = build_metadata)]
+    pub(crate) buildinfo: Option<BuildMetadata>,
+    /// Sign it as its creator
+    #[arg(long)]
+    pub(crate) sign: bool,
+    /// The keys to sign with [default: bindle/secret_keys.toml of your configuration]
+    #[arg(long, value_name = "FILE", requires = "sign")]
+    pub(crate) secrets_file: Option<PathBuf>,
+    /// The label of the key
+    #[arg(short, long, requires = "sign")]
+    pub(crate) label: Option<String>,
+}
+
+fn build_metadata(text: &str) -> Result<BuildMetadata, semver::Error> {
+    BuildMetadata::new(text)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindlePrepareArgs {
+    #[command(flatten)]
+    pub(crate) application: BindleApplicationArgs,
+    /// The folder that it is put into, in one of its own
+    #[arg(short = 'd', long, value_name = "DIR")]
+    pub(crate) staging_dir: PathBuf,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BindlePushArgs {
+    /// The bindle that is on its own: NAME/VERSION [default: the application's, as `prepare` makes it]
+    #[arg(
+        value_name = "BINDLE",
+        conflicts_with_all = ["from", "from_registry", "profile", "buildinfo", "sign", "staging_dir"]
+    )]
+    pub(crate) bindle: Option<BindleId>,
+    /// The folder that it is in, or its archive [default: .]
+    #[arg(short, long, requires = "bindle")]
+    pub(crate) path: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) bindle: BindleIdArgs,
-    /// The folder that it is in, or its archive
-    #[arg(short, long, default_value = ".")]
-    pub(crate) path: PathBuf,
+    pub(crate) application: BindleApplicationArgs,
+    /// The folder that an application's bindle is put into first [default: a temporary one]
+    #[arg(short = 'd', long, value_name = "DIR")]
+    pub(crate) staging_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `gyre bindle`: what the `bindle` client does, against any Bindle server.
 
+pub(crate) mod application;
+
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
@@ -14,6 +16,7 @@ use gyre_package::{
         BindleId, Invoice, Label, Role, SecretKey,
         client::{Client, ClientError, Credentials},
         keys::{Keyring, PublicKey, SecretKeys},
+        media_type,
         search::{Matches, Query},
         standalone::{Standalone, Writer},
     },
@@ -36,7 +39,7 @@ const DEFAULT_SERVER: &str = "http://localhost:8080/v1/";
 
 /// What to do about signatures that are not good enough.
 const NOT_BELIEVED: &str = "believe the server's keys with `gyre bindle keys fetch`, or a signer's with `gyre bindle keys add`; \
-     --strategy asks for other signatures, --unverified for none";
+     --strategy (of up and deploy: --bindle-strategy) asks for other signatures, --unverified (--bindle-unverified) for none";
 
 /// `gyre bindle`.
 pub(crate) fn run(args: BindleArgs) -> Result<ExitCode> {
@@ -47,6 +50,9 @@ pub(crate) fn run(args: BindleArgs) -> Result<ExitCode> {
         }
         BindleCommand::SignInvoice(args) => sign(&args)?,
         BindleCommand::Package(args) => package(&args)?,
+        BindleCommand::Prepare(args) => {
+            runtime()?.block_on(application::prepare(args, server.insecure))?;
+        }
         BindleCommand::Keys(args) => match args.command {
             BindleKeysCommand::Create(args) => create_key(&server, args)?,
             BindleKeysCommand::Add(args) => add_key(&server, args)?,
@@ -68,30 +74,21 @@ async fn with_server(args: &BindleServerArgs, command: BindleCommand) -> Result<
                 BindleFormat::Toml => printer::data(invoice.to_toml().trim_end()),
             }
         }
-        BindleCommand::Push(push) => {
-            let id = push.bindle.id;
-            let path = push.path.clone();
-            let wanted = id.clone();
-            let open = move || Standalone::open(&path, Some(&wanted));
-            let bindle = tokio::task::spawn_blocking(open).await??;
-            let found = bindle.invoice().id()?;
-            if found != id {
-                bail!("{} has the bindle {found}, not {id}", push.path.display());
+        BindleCommand::Push(push) => match push.bindle {
+            Some(id) => {
+                let path = push.path.unwrap_or_else(|| ".".into());
+                let (place, wanted) = (path.clone(), id.clone());
+                let open = move || Standalone::open(&place, Some(&wanted));
+                let bindle = tokio::task::spawn_blocking(open).await??;
+                let found = bindle.invoice().id()?;
+                if found != id {
+                    bail!("{} has the bindle {found}, not {id}", path.display());
+                }
+                send(&client, &bindle).await?;
+                printer::data(format_args!("Pushed bindle {id}"));
             }
-            let sizes = bindle.invoice().parcel.iter().map(|parcel| parcel.label.size);
-            let bar = printer::progress(sizes.sum(), "Pushing");
-            let absent = client.push(&bindle, |label| bar.inc(label.size)).await;
-            bar.finish_and_clear();
-            for label in absent.with_context(|| format!("cannot push {id}"))? {
-                let name = printer::inert(&label.name);
-                printer::warning(format_args!(
-                    "the server lacks the parcel {name} ({}), and so does {}",
-                    label.sha256,
-                    push.path.display()
-                ));
-            }
-            printer::data(format_args!("Pushed bindle {id}"));
-        }
+            None => application::push(args, &client, push).await?,
+        },
         BindleCommand::PushInvoice(push) => {
             let invoice = read_invoice(&push.file)?;
             let created = client.create(&invoice).await.context("cannot push the invoice")?;
@@ -145,16 +142,38 @@ async fn with_server(args: &BindleServerArgs, command: BindleCommand) -> Result<
         BindleCommand::GenerateLabel(_)
         | BindleCommand::SignInvoice(_)
         | BindleCommand::Package(_)
+        | BindleCommand::Prepare(_)
         | BindleCommand::Keys(_) => unreachable!("they need no server"),
+    }
+    Ok(())
+}
+
+/// Sends a bindle, and says what of it is not sent.
+async fn send(client: &Client, bindle: &Standalone) -> Result<()> {
+    let sizes = bindle.invoice().parcel.iter().map(|parcel| parcel.label.size);
+    let bar = printer::progress(sizes.sum(), "Pushing");
+    let absent = client.push(bindle, |label| bar.inc(label.size)).await;
+    bar.finish_and_clear();
+    let id = bindle.invoice().id()?;
+    for label in absent.with_context(|| format!("cannot push {id}"))? {
+        let name = printer::inert(&label.name);
+        printer::warning(format_args!(
+            "the server lacks the parcel {name} ({}), and so does {}",
+            label.sha256,
+            bindle.folder().display()
+        ));
     }
     Ok(())
 }
 
 fn client(args: &BindleServerArgs) -> Result<Client> {
     let sign_in = if args.server.is_none() { config::load()? } else { None };
-    let given = match (&args.http_user, &args.http_password, &args.token_file) {
+    // The names of these variables in Spin; those of the `bindle` client are the flags' own.
+    let user = args.http_user.clone().or_else(|| std::env::var("BINDLE_USERNAME").ok());
+    let password = args.http_password.clone().or_else(|| std::env::var("BINDLE_PASSWORD").ok());
+    let given = match (user, password, &args.token_file) {
         (Some(user), Some(password), _) => {
-            Credentials::Password { user: user.clone(), password: password.clone().into() }
+            Credentials::Password { user, password: password.into() }
         }
         (_, _, Some(file)) => {
             let token: Secret<String> = fs_err::read_to_string(file)?.trim().to_owned().into();
@@ -265,27 +284,6 @@ fn label(args: &BindleLabelArgs) -> Result<Label> {
     })
 }
 
-/// The media types of what applications are made of; all else is bytes.
-fn media_type(path: &Path) -> &'static str {
-    match path.extension().and_then(|extension| extension.to_str()).unwrap_or_default() {
-        "wasm" => "application/wasm",
-        "toml" => "application/toml",
-        "json" => "application/json",
-        "html" | "htm" => "text/html",
-        "css" => "text/css",
-        "js" | "mjs" => "text/javascript",
-        "txt" => "text/plain",
-        "md" => "text/markdown",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "pdf" => "application/pdf",
-        _ => "application/octet-stream",
-    }
-}
-
 fn digest_of(path: &Path) -> Result<(Digest, u64)> {
     let mut file = fs_err::File::open(path)?;
     let mut hasher = gyre_model::Hasher::new();
@@ -313,22 +311,13 @@ fn read_invoice(path: &Path) -> Result<Invoice> {
 
 fn sign(args: &BindleSignArgs) -> Result<()> {
     let mut invoice = read_invoice(&args.file)?;
-    let path = secrets_path(args.secrets_file.as_deref())?;
-    let keys = SecretKeys::read(&path)?;
     let (label, is_part) = match (&args.label, &args.label_matching) {
         (Some(label), _) => (Some(label.as_str()), false),
         (None, Some(part)) => (Some(part.as_str()), true),
         (None, None) => (None, false),
     };
-    let Some(key) = keys.find(args.role, label, is_part) else {
-        bail!(
-            "{} has no such key for the role {}; `gyre bindle keys create` makes one",
-            path.display(),
-            args.role.as_str()
-        );
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    invoice.sign(key, args.role, now)?;
+    let key = secret_key(args.secrets_file.as_deref(), args.role, label, is_part)?;
+    invoice.sign(&key, args.role, now())?;
     fs_err::write(&args.out, invoice.to_toml())?;
     printer::data(format_args!(
         "Signed {} with role as '{}', label as '{}' and wrote to {}",
@@ -338,6 +327,28 @@ fn sign(args: &BindleSignArgs) -> Result<()> {
         args.out.display()
     ));
     Ok(())
+}
+
+/// The key to sign with in that role: that with the label, or with it in its label, or the first.
+fn secret_key(
+    file: Option<&Path>,
+    role: Role,
+    label: Option<&str>,
+    is_part: bool,
+) -> Result<SecretKey> {
+    let path = secrets_path(file)?;
+    let keys = SecretKeys::read(&path)?;
+    keys.find(role, label, is_part).cloned().with_context(|| {
+        format!(
+            "{} has no such key for the role {}; `gyre bindle keys create` makes one",
+            path.display(),
+            role.as_str()
+        )
+    })
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn package(args: &BindlePackageArgs) -> Result<()> {

@@ -48,12 +48,13 @@ impl Voice {
 /// `gyre deploy`.
 pub(crate) fn run(args: DeployArgs) -> Result<ExitCode> {
     if args.build
+        && args.bindle.bindle.is_none()
         && let Some(code) = build::build(&args.from, &[])?
     {
         return Ok(code);
     }
     runtime()?.block_on(async {
-        let place = application::find_from(&args.from)?;
+        let place = application::find_source(&args.from, &args.bindle)?;
         let profile = args.from.profile.clone();
         let loaded = application::load(&place, Loading { profile, ..Loading::default() }).await?;
         let client = client(&args.server).await?;

@@ -46,6 +46,7 @@ const PORTS: u16 = 10;
 /// `gyre up`.
 pub(crate) fn run(args: UpArgs) -> Result<ExitCode> {
     if args.build
+        && args.bindle.bindle.is_none()
         && let Some(code) = build::build(&args.from, &args.components)?
     {
         return Ok(code);
@@ -59,7 +60,7 @@ pub(crate) fn run(args: UpArgs) -> Result<ExitCode> {
 }
 
 async fn serve(args: UpArgs) -> Result<ExitCode> {
-    let place = application::find_from(&args.from)?;
+    let place = application::find_source(&args.from, &args.bindle)?;
     let loaded = application::load(
         &place,
         Loading {

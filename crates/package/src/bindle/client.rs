@@ -60,6 +60,9 @@ pub enum ClientError {
     /// It is there already.
     #[error("{0} already exists on the server")]
     Exists(String),
+    /// A bindle by that name and version is there already, with something else in it.
+    #[error("{0} already exists on the server, and is another one: choose another version")]
+    Different(String),
     /// The credentials are not good enough.
     #[error("the server asks for other credentials: {0}")]
     Unauthorized(String),
@@ -266,7 +269,7 @@ impl Client {
     /// Sends a bindle with those of its parcels that the server lacks and that are at hand; `sent` is told of each. What the server
     /// lacks and is not at hand either is answered.
     ///
-    /// An invoice that is there already is taken up where a broken push left it.
+    /// An invoice that is there already is taken up where a broken push left it, if it lists the same.
     pub async fn push(
         &self,
         bindle: &Standalone,
@@ -275,7 +278,13 @@ impl Client {
         let id = bindle.invoice().id().map_err(InvoiceError::Id)?;
         let missing = match self.create(bindle.invoice()).await {
             Ok(created) => created.missing,
-            Err(ClientError::Exists(_)) => self.missing(&id).await?,
+            Err(ClientError::Exists(what)) => {
+                let (there, ours) = (self.invoice(&id, false).await?, bindle.invoice());
+                if (&there.parcel, &there.group) != (&ours.parcel, &ours.group) {
+                    return Err(ClientError::Different(what));
+                }
+                self.missing(&id).await?
+            }
             Err(error) => return Err(error),
         };
         let (at_hand, absent): (Vec<_>, Vec<_>) =
@@ -295,7 +304,7 @@ impl Client {
         Ok(absent)
     }
 
-    /// Fetches those parcels of an invoice into a folder of its own below `into`; `fetched` is told of each.
+    /// Fetches those parcels of an invoice into a folder of its own below `into` that are not there; `fetched` is told of each.
     pub async fn pull(
         &self,
         invoice: Invoice,
@@ -308,7 +317,7 @@ impl Client {
         let (id, to, fetched) = (&id, &writer, &fetched);
         futures::stream::iter(labels)
             .map(|label| async move {
-                if to.parcel(&label).is_none() {
+                if !to.has(&label) {
                     self.fetch_parcel(id, &label, to).await?;
                 }
                 fetched(&label);

@@ -21,6 +21,7 @@ pub enum SignError {
 }
 
 /// A key pair with which somebody signs.
+#[derive(Clone)]
 pub struct SecretKey {
     /// Whose it is: `Name <mail>`.
     pub label: String,

@@ -10,9 +10,10 @@ use std::{
 use flate2::Compression;
 use gyre_model::Digest;
 
-use super::{BindleId, Invoice, InvoiceError, Label};
+use super::{BindleId, Invoice, InvoiceError, Label, Role, SecretKey, SignError};
 use crate::{
     archive::{self, ArchiveError, Caps},
+    artifact::BlobSource,
     digests, limits,
 };
 
@@ -28,6 +29,9 @@ pub enum StandaloneError {
     /// Its invoice.
     #[error(transparent)]
     Invoice(#[from] InvoiceError),
+    /// It cannot be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// The archive that it is in.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -122,6 +126,16 @@ impl Standalone {
         file.is_file().then_some(file)
     }
 
+    /// Signs its invoice. See [`Invoice::sign`].
+    ///
+    /// # Errors
+    /// That key has signed it, or the disk.
+    pub fn sign(&mut self, key: &SecretKey, role: Role, at: u64) -> Result<(), StandaloneError> {
+        self.invoice.sign(key, role, at)?;
+        digests::write_whole(&self.folder.join(INVOICE), self.invoice.to_toml().as_bytes())?;
+        Ok(())
+    }
+
     /// Verifies the parcels that are at hand, and answers the labels of those that are not.
     pub fn verify(&self) -> Result<Vec<&Label>, StandaloneError> {
         let mut missing = Vec::new();
@@ -146,6 +160,12 @@ impl Standalone {
     }
 }
 
+impl BlobSource for Standalone {
+    fn path(&self, digest: &Digest) -> Option<PathBuf> {
+        Some(place(&self.folder, digest)).filter(|file| file.is_file())
+    }
+}
+
 /// A bindle's folder that is being made. Its invoice is written last, so that a folder with one is whole.
 #[derive(Debug)]
 pub struct Writer {
@@ -165,6 +185,12 @@ impl Writer {
     /// Where the parcel of that label is, if its bytes were added.
     pub fn parcel(&self, label: &Label) -> Option<PathBuf> {
         Some(place(&self.folder, &label.digest()?)).filter(|file| file.is_file())
+    }
+
+    /// Whether the parcel of that label was there before, and is what the label says.
+    pub fn has(&self, label: &Label) -> bool {
+        let found = self.parcel(label).and_then(|file| digests::of_file(&file).ok());
+        found.is_some_and(|(digest, size)| (Some(digest), size) == (label.digest(), label.size))
     }
 
     /// Adds a parcel's bytes, which have to be what the label says.

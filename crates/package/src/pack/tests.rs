@@ -1,19 +1,14 @@
 //! Packing is deterministic, and what was packed loads as what it was.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::BTreeSet;
 
 use fs_err as fs;
-use gyre_model::LimitSettings;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     artifact,
-    load::{self, LoadOptions},
-    testing::{Folder, portable, store, tree},
+    testing::{Folder, portable, random, store, tree},
 };
 
 #[tokio::test]
@@ -173,93 +168,12 @@ async fn what_no_server_would_take_is_not_packed() {
     assert!(matches!(pack(&app), Err(PackError::NoCode(id)) if id == "a"));
 }
 
-/// Code and files.
-type RandomComponent = (Vec<u8>, BTreeMap<String, Vec<u8>>);
-
-/// An application at random: some components, each with code and files.
-#[derive(Debug, Clone)]
-struct Random {
-    components: BTreeMap<String, RandomComponent>,
-    settings: Settings,
-    description: String,
-    archives: bool,
-}
-
-fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..300),
-        // Around the size from which content is no longer inline.
-        (127_usize..130, any::<u8>()).prop_map(|(n, byte)| vec![byte; n]),
-    ]
-}
-
-fn path() -> impl Strategy<Value = String> {
-    // Folders and files have different names, so that none is both.
-    ("(d[a-c]/){0,3}", "f[a-zA-Z0-9 ._ü&'\\[\\]*-]{0,12}").prop_map(|(folder, file)| folder + &file)
-}
-
-fn application() -> impl Strategy<Value = Random> {
-    let component = (bytes(), prop::collection::btree_map(path(), bytes(), 0..6));
-    let settings = (prop::option::of("/[a-z]{1,5}"), prop::option::of(1_u32..9000));
-    (
-        prop::collection::btree_map("[a-z]{1,6}(-[a-z][a-z0-9]{0,3})?", component, 1..4),
-        settings,
-        "[ -~ü]{0,20}",
-        any::<bool>(),
-    )
-        .prop_map(|(components, (health_path, cpu_ms), description, archives)| Random {
-            components,
-            settings: Settings {
-                health_path,
-                limits: LimitSettings { cpu_ms, ..LimitSettings::default() },
-            },
-            description,
-            archives,
-        })
-}
-
-impl Random {
-    fn write(&self) -> Folder {
-        let quoted = |text: &str| serde_json::to_string(text).unwrap();
-        let mut manifest = format!(
-            "spin_manifest_version = 2\n[application]\nname = \"random\"\ndescription = {}\n",
-            quoted(&self.description)
-        );
-        for (id, (_, files)) in &self.components {
-            write!(
-                manifest,
-                "[[trigger.http]]\nroute = \"/{id}\"\ncomponent = \"{id}\"\n\
-                 [component.{id}]\nsource = \"{id}.wasm\"\n"
-            )
-            .unwrap();
-            if !files.is_empty() {
-                writeln!(manifest, "files = [{{ source = \"files-{id}\", destination = \"/\" }}]")
-                    .unwrap();
-            }
-        }
-        let mut folder = Folder::new(&manifest);
-        for (id, (code, files)) in &self.components {
-            folder = folder.write(&format!("app/{id}.wasm"), code);
-            for (path, content) in files {
-                folder = folder.write(&format!("app/files-{id}/{path}"), content);
-            }
-        }
-        folder
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn an_application_that_was_packed_loads_as_what_it_was(random in application()) {
-        let folder = random.write();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let options = LoadOptions::new(&folder.path("work"), folder.path("cache"));
-        let mut app = runtime
-            .block_on(load::from_manifest(&folder.path("app/spin.toml"), options))
-            .unwrap();
-        app.settings = random.settings.clone();
+    fn an_application_that_was_packed_loads_as_what_it_was(random in random::application()) {
+        let (folder, app) = random.load();
 
         let packed = pack_with(&app, PackOptions { archives: random.archives, ..PackOptions::default() }).unwrap();
         let digests: BTreeSet<_> = packed.blobs.iter().map(|blob| blob.digest).collect();
@@ -269,15 +183,7 @@ proptest! {
         let back = artifact::load(&packed.manifest, &blobs, &folder.path("apps")).unwrap();
         prop_assert_eq!(portable(&back.locked), portable(&app.locked));
         prop_assert_eq!(&back.settings, &app.settings);
-        for (id, (code, files)) in &random.components {
-            prop_assert_eq!(back.wasm[id].digest, Digest::of(code));
-            prop_assert_eq!(&fs::read(&back.wasm[id].path).unwrap(), code);
-            let found: BTreeMap<_, _> = match back.mounts.get(id) {
-                Some(mounts) => tree(&mounts[0].host).into_iter().collect(),
-                None => BTreeMap::new(),
-            };
-            prop_assert_eq!(&found, files);
-        }
+        prop_assert_eq!(random::content(&back), random.components.clone());
         let again = pack_with(&back, PackOptions { archives: random.archives, ..PackOptions::default() }).unwrap();
         prop_assert_eq!(again.digest, packed.digest);
     }
