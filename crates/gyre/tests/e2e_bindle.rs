@@ -1,4 +1,4 @@
-//! `gyre bindle` against our server: keys, signing, pushing, fetching, searching, yanking.
+//! `gyre bindle` against our server: keys, signing, pushing, fetching, searching, yanking; applications as bindles.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use gyre_model::Digest;
-use gyre_testkit::gyre::Run;
-use gyre_testkit::{Gyre, Server};
+use gyre_testkit::gyre::{Run, Up};
+use gyre_testkit::{Gyre, Server, Site, TestApp};
 
 const KEYS_FETCH: &str = "gyre bindle keys fetch";
 
@@ -144,4 +144,166 @@ fn what_is_wrong_is_said() {
         .says("verification strategy");
     // Whoever is signed in needs to say nothing.
     assert_eq!(server.run(&["bindle", "search"]).ok().stdout, "");
+}
+
+/// `gyre up` of a bindle, on a free port, by somebody whose environment says where it is, as Spin's did.
+fn up(gyre: &Gyre, id: &str, arguments: &[&str]) -> Up {
+    let mut all = vec!["up", "--bindle", id, "--listen", "127.0.0.1:0"];
+    all.extend(arguments);
+    let mut program = gyre.start(&all);
+    let url = program.wait_for("Serving", |line| line.strip_prefix("Serving ").map(str::to_owned));
+    Up { url, program }
+}
+
+fn with_environment(server: &Server) -> Gyre {
+    Gyre::new()
+        .with_env("BINDLE_URL", format!("http://127.0.0.1:{}/api/registry", server.port()))
+        .with_env("BINDLE_USERNAME", "me")
+        .with_env("BINDLE_PASSWORD", server.admin_token())
+}
+
+fn sees_its_files(site: &Site) {
+    assert_eq!(site.get("/read?path=/s/small.txt").expect(200).text(), "small");
+    assert_eq!(site.get("/read?path=/s/empty").expect(200).text(), "");
+    let large = site.get("/read?path=/s/large.txt").expect(200).text();
+    assert_eq!(large, "large ".repeat(100));
+}
+
+/// An application of version 1, which Spin 0.6 could have packed.
+fn old_application() -> TestApp {
+    let app = TestApp::with_manifest(
+        "spin_manifest_version = \"1\"\nname = \"old\"\nversion = \"1.2.3\"\n\
+         trigger = { type = \"http\", base = \"/\" }\n\
+         [[component]]\nid = \"files\"\nsource = \"app.wasm\"\nfiles = [\"s/*\"]\ntrigger = { route = \"/...\" }\n",
+    );
+    with_files(app)
+}
+
+fn with_files(app: TestApp) -> TestApp {
+    app.put_guest("app.wasm", "files");
+    app.put("s/small.txt", "small");
+    app.put("s/empty", "");
+    app.put("s/large.txt", "large ".repeat(100));
+    app
+}
+
+#[test]
+fn an_application_is_prepared_pushed_and_run() {
+    let server = Server::start();
+    let user = user(&server);
+    let app = old_application();
+    let id = "old/1.2.3+q1234567";
+    let prepared = user
+        .run(&["prepare", "-f", app.argument(), "--buildinfo", "q1234567", "-d", "staged"])
+        .ok();
+    let staged = user.path("staged").canonicalize().unwrap();
+    let command = format!("command: gyre bindle push -p {} {id}", staged.display());
+    assert_eq!(prepared.stdout, format!("id:      {id}\n{command}"));
+    let invoice = staged.join(Digest::of(id).hex()).join("invoice.toml");
+    let invoice = fs_err::read_to_string(invoice).unwrap();
+    assert!(invoice.contains("application/vnd.fermyon.spin+toml"), "{invoice}");
+    assert!(!invoice.contains("[[signature]]"), "{invoice}");
+    assert_eq!(user.run(&["push", id, "-p", "staged"]).ok().stdout, format!("Pushed bindle {id}"));
+
+    // Nobody runs what nobody vouches for whom they know.
+    let other = with_environment(&server);
+    let arguments = ["up", "--bindle", id, "--listen", "127.0.0.1:0"];
+    let _ = other.run(&arguments).failed().says("is not believed").says(KEYS_FETCH);
+    sees_its_files(&up(&other, id, &["--bindle-unverified"]).site());
+    let _ = other.run(&["bindle", "keys", "fetch"]).ok();
+    // The second time it is in the cache.
+    for _ in 0..2 {
+        sees_its_files(&up(&other, id, &[]).site());
+    }
+    let strategy = ["--bindle-strategy", "CreativeIntegrity"];
+    let _ = other.run(&[&arguments[..], &strategy].concat()).failed().says("is not believed");
+    let _ = other.run(&["up", "-b", "old/9.9.9"]).failed().says("old/9.9.9 was not found");
+    let _ = other.run(&["up", "-b", id, "-f", app.argument()]).failed().says("cannot be used with");
+
+    // A damaged parcel in the cache is fetched again.
+    let parcel = format!("{}.dat", Digest::of("small").hex());
+    let damaged = walk(other.home(), &parcel);
+    assert_eq!(damaged.len(), 1, "{damaged:?}");
+    fs_err::write(&damaged[0], "smell").unwrap();
+    sees_its_files(&up(&other, id, &[]).site());
+}
+
+/// The files of that name below a folder.
+fn walk(folder: &Path, name: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path, name));
+        } else if path.ends_with(name) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn an_application_goes_straight_to_the_server_and_on() {
+    let server = Server::start();
+    let user = user(&server);
+    let app = TestApp::of_guest("files", "files", "files = [\"s/*\"]");
+    let app = with_files(app);
+    let _ = user.run(&["keys", "create", "A <a@example.com>"]).ok();
+    let push = ["push", "-f", app.argument(), "--sign"];
+    assert_eq!(user.run(&push).ok().stdout, "pushed: files/0.1.0");
+    // Again it is the same, and nothing is left to do; with other content it is another bindle.
+    assert_eq!(user.run(&push).ok().stdout, "pushed: files/0.1.0");
+    app.put("s/new", "new");
+    let _ = user.run(&push).failed().says("already exists on the server, and is another one");
+    let again = [&push[..], &["--buildinfo", "r2"]].concat();
+    assert_eq!(user.run(&again).ok().stdout, "pushed: files/0.1.0+r2");
+    let info = user.run(&["info", "files/0.1.0+r2", "--unverified"]).ok();
+    let info = info.prints("application/vnd.fermyon.spin.application.v1+config");
+    let info = info.prints("role = \"creator\"").prints("role = \"host\"");
+    // Spin up to 0.10 could not run it, and gets nothing that it would try.
+    assert!(!info.stdout.contains("spin+toml"), "{}", info.stdout);
+
+    // A bindle becomes a revision.
+    let unverified = ["deploy", "--bindle", "files/0.1.0+r2", "--bindle-unverified", "--json"];
+    let _ = server.run(&unverified[..3]).failed().says("is not believed");
+    let deployed = server.run(&unverified).ok().json();
+    let site = Site::at(deployed["url"].as_str().unwrap());
+    sees_its_files(&site);
+    assert_eq!(site.get("/read?path=/s/new").expect(200).text(), "new");
+    // The same revision as that of the folder.
+    let of_folder = server.deploy(app.path());
+    assert_eq!(deployed["revision"], of_folder.revision);
+
+    // What is in an OCI registry becomes a bindle, and the same one.
+    let host = format!("127.0.0.1:{}", server.port());
+    let token = server.admin_token();
+    let _ = user.gyre.run(&["registry", "login", "-u", "me", "-p", &token, &host]).ok();
+    let reference = format!("{host}/files:1");
+    let _ = user.gyre.run(&["registry", "push", "-f", app.argument(), &reference]).ok();
+    let prepare = ["prepare", "--from-registry", &reference, "--buildinfo", "r2", "-d", "staged"];
+    let _ = user.run(&prepare).ok().prints("id:      files/0.1.0+r2");
+    let folder = user.path("staged").join(Digest::of("files/0.1.0+r2").hex()).join("parcels");
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let sha256 = name.strip_suffix(".dat").unwrap();
+        assert!(info.stdout.contains(sha256), "{sha256}");
+    }
+}
+
+#[test]
+fn what_cannot_become_a_bindle_is_said() {
+    let server = Server::start();
+    let user = user(&server);
+    let app = old_application();
+    let _ = user.run(&["push", "-f", app.argument(), "--sign"]).failed().says("has no such key");
+    let _ = user.run(&["push", "old/1.2.3", "-f", app.argument()]).failed().says("cannot be used");
+    let _ = user
+        .run(&["prepare", "-f", app.argument(), "-d", "x", "--buildinfo", "a b"])
+        .failed()
+        .says("invalid value");
+    app.edit("1.2.3", "1.2");
+    let _ = user
+        .run(&["prepare", "-f", app.argument(), "-d", "x"])
+        .failed()
+        .says("it needs a version such as 1.2.3");
 }

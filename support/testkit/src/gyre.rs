@@ -135,10 +135,19 @@ impl Gyre {
         // What the shell or cargo set for the test must not decide what the binary does.
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
-            let is_ours =
-                ["GYRE_", "SPIN_", "OTEL_", "CARGO_", "RUSTUP_", "RUSTC", "RUSTFLAGS", "XDG_"]
-                    .iter()
-                    .any(|prefix| name.starts_with(prefix));
+            let is_ours = [
+                "GYRE_",
+                "SPIN_",
+                "BINDLE_",
+                "OTEL_",
+                "CARGO_",
+                "RUSTUP_",
+                "RUSTC",
+                "RUSTFLAGS",
+                "XDG_",
+            ]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
             let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
             if is_ours || is_proxy || name == "RUST_LOG" {
                 command.env_remove(name.as_ref());
