@@ -425,7 +425,7 @@ pub(crate) struct BindleKeysAddArgs {
     #[arg(value_name = "LABEL")]
     pub(crate) label: String,
     /// What it is for
-    #[arg(value_name = "ROLES", value_delimiter = ',')]
+    #[arg(value_name = "ROLES", value_delimiter = ',', required = true, num_args = 1)]
     pub(crate) roles: Vec<Role>,
     /// The public key in Base64
     #[arg(value_name = "KEY")]
