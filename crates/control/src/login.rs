@@ -322,6 +322,7 @@ fn client_name(client: &str) -> String {
     match client {
         "583e63e9-461f-4fbe-a246-23e0fb1cad10" => "Spin's cloud plug-in".to_owned(),
         "gyre" => "the gyre command".to_owned(),
+        "bindle" => "the bindle command".to_owned(),
         other => other.to_owned(),
     }
 }

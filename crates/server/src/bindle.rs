@@ -4,6 +4,7 @@
 //! for invoices 201 and 202.
 
 mod answer;
+mod login;
 
 use axum::{
     Router,
@@ -36,6 +37,7 @@ pub(crate) fn routes() -> Router<ServerState> {
         .route("/_q", get(search))
         .route("/_r/missing/{*id}", get(missing))
         .route("/bindle-keys", get(keys))
+        .route("/login", get(login::begin).post(login::token))
         .fallback(unknown)
         .method_not_allowed_fallback(other_method)
 }

@@ -53,6 +53,8 @@ fn table(app: &str, release: &str, digest: &str) -> Vec<(Method, String, Value, 
             json!({ "token": "x", "refreshToken": "x" }),
             Open(401),
         ),
+        get("/v1/login?provider=x".into(), Open(200)),
+        post("/v1/login".into(), Value::Null, Open(400)),
         // The Fermyon Cloud dialect.
         get("/api/apps".into(), Own(200)),
         post("/api/apps".into(), json!({ "name": "new", "storageId": "oci://new" }), Own(201)),

@@ -285,3 +285,93 @@ async fn strangers_get_nothing_and_nonsense_is_refused() {
     assert_eq!(bindles.get("/_x").await.status, 404);
     assert_eq!(bindles.call(delete, "/_q").send(&bindles.app).await.status, 405);
 }
+
+#[tokio::test]
+async fn a_client_signs_in_by_a_code_that_somebody_approves() {
+    for root in ["/v1", "/api/registry"] {
+        let Bindles { platform, app, .. } = bindles(root).await;
+        let login = format!("{root}/login");
+        let begun = get(&format!("{login}?provider=nothing")).send(&app).await;
+        assert_eq!(begun.status, 200);
+        let begun = toml_of(&begun);
+        let text = |name: &str| begun[name].as_str().unwrap();
+        assert!(begun["expires_in"].is_integer() && begun["interval"].is_integer());
+        assert!(text("verification_uri").ends_with("/device-authorization"), "{begun:?}");
+        assert_eq!(text("client_id"), "bindle");
+        // Wherever it was asked, the address is whole.
+        assert_eq!(text("token_url"), format!("http://{}/api/registry/login", crate::http::host()));
+
+        let grant = "urn:ietf:params:oauth:grant-type:device_code";
+        let fields =
+            [("grant_type", grant), ("device_code", text("device_code")), ("client_id", "bindle")];
+        let pending = post(&login).foreign_form(&app, &fields).await;
+        assert_eq!(
+            (pending.status.as_u16(), &pending.json()["error"]),
+            (400, &"authorization_pending".into())
+        );
+        let again = post(&login).foreign_form(&app, &fields).await;
+        assert_eq!((again.status.as_u16(), &again.json()["error"]), (400, &"slow_down".into()));
+        platform.control.decide_login(&platform.admin, text("user_code"), true).await.unwrap();
+        let token = post(&login).foreign_form(&app, &fields).await;
+        assert_eq!(token.status, 200, "{}", token.text());
+        assert_eq!(token.header("cache-control"), "no-store");
+        let token = token.json();
+        assert_eq!(
+            (&token["token_type"], &token["expires_in"]),
+            (&"bearer".into(), &86_400.into())
+        );
+        assert_eq!(token["access_token"], token["id_token"]);
+        let search = format!("{root}/_q");
+        let of = |token: &serde_json::Value| token["id_token"].as_str().unwrap().to_owned();
+        assert_eq!(get(&search).token(&of(&token)).send(&app).await.status, 200);
+        let spent = post(&login).foreign_form(&app, &fields).await;
+        assert_eq!((spent.status.as_u16(), &spent.json()["error"]), (400, &"expired_token".into()));
+
+        // Later than its end.
+        platform.clock.advance(26 * 3600);
+        assert_eq!(get(&search).token(&of(&token)).send(&app).await.status, 401);
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token["refresh_token"].as_str().unwrap()),
+            ("client_id", "bindle"),
+        ];
+        let renewed = post(&login).foreign_form(&app, &fields).await;
+        assert_eq!(renewed.status, 200, "{}", renewed.text());
+        assert_eq!(get(&search).token(&of(&renewed.json())).send(&app).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_that_makes_no_sense_is_refused() {
+    let Bindles { platform, app, .. } = bindles("/v1").await;
+    refused(&get("/v1/login").send(&app).await, 400, "a login needs a provider, whichever");
+    let error = async |fields: &[(&str, &str)]| {
+        let answer = post("/v1/login").foreign_form(&app, fields).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert_eq!(answer.header("content-type"), "application/json");
+        answer.json()["error"].as_str().unwrap().to_owned()
+    };
+    let grant = ("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
+    assert_eq!(error(&[]).await, "invalid_request");
+    assert_eq!(error(&[("grant_type", "password")]).await, "unsupported_grant_type");
+    assert_eq!(error(&[grant, ("client_id", "bindle")]).await, "invalid_request");
+    assert_eq!(error(&[grant, ("device_code", "x")]).await, "invalid_request");
+    let unknown = [grant, ("device_code", "x"), ("client_id", "bindle")];
+    assert_eq!(error(&unknown).await, "expired_token");
+    let grant = ("grant_type", "refresh_token");
+    assert_eq!(error(&[grant]).await, "invalid_request");
+    for token in ["x", "x~y", "~", ""] {
+        assert_eq!(error(&[grant, ("refresh_token", token)]).await, "invalid_grant", "{token}");
+    }
+    let large = "x".repeat(100_000);
+    let answer = post("/v1/login").foreign_form(&app, &[("grant_type", &large)]).await;
+    assert_eq!(answer.status, 413);
+
+    // Another client than the one that began, and one that was told no.
+    let login = platform.control.begin_device_login("bindle", None).await.unwrap();
+    let grant = ("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
+    let code = ("device_code", login.device_code.expose().as_str());
+    assert_eq!(error(&[grant, code, ("client_id", "other")]).await, "expired_token");
+    platform.control.decide_login(&platform.admin, &login.user_code, false).await.unwrap();
+    assert_eq!(error(&[grant, code, ("client_id", "bindle")]).await, "access_denied");
+}
