@@ -7,7 +7,7 @@ use std::path::Path;
 
 use gyre_model::Digest;
 use gyre_testkit::gyre::{Run, Up};
-use gyre_testkit::{Gyre, Server, Site, TestApp};
+use gyre_testkit::{Browser, Gyre, Server, Site, TestApp};
 
 const KEYS_FETCH: &str = "gyre bindle keys fetch";
 
@@ -306,4 +306,45 @@ fn what_cannot_become_a_bindle_is_said() {
         .run(&["prepare", "-f", app.argument(), "-d", "x"])
         .failed()
         .says("it needs a version such as 1.2.3");
+}
+
+#[test]
+fn a_person_signs_in_by_a_code() {
+    let server = Server::start();
+    let user = Gyre::new();
+    let url = format!("http://127.0.0.1:{}/api/registry", server.port());
+    let login = |more: &[&str]| {
+        let mut login = user.start(&[&["bindle", "--server", &url, "login"], more].concat());
+        let end = "enter the code when prompted: ";
+        let code =
+            login.wait_for(end, |line| line.split_once(end).map(|(_, code)| code.to_owned()));
+        let page = login.wait_for("the page", |line| {
+            line.ends_with("/device-authorization").then(|| line.to_owned())
+        });
+        let token = server.admin_token();
+        let shown =
+            Browser::new(&server.url()).approve(&page, &code, &token, || !login.is_running());
+        let status = login.wait();
+        assert!(status.success(), "{}\nthe last page: {}", login.output(), shown.text());
+        assert!(login.output().contains("Login successful"), "{}", login.output());
+    };
+    let search = ["bindle", "--server", &url, "search"];
+    let _ = user.run(&search).failed().says("unauthorized");
+    login(&[]);
+    assert_eq!(user.run(&search).ok().stdout, "");
+    // No other server is shown it.
+    let other = format!("http://localhost:{}/api/registry", server.port());
+    let _ = user.run(&["bindle", "--server", &other, "search"]).failed().says("unauthorized");
+    // In a file of its own it is shown to whomever one says.
+    login(&["--token-file", "token"]);
+    let flags = ["bindle", "--server", &other, "--token-file", "token", "search"];
+    assert_eq!(user.run(&flags).ok().stdout, "");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs_err::metadata(user.home().join("token")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    let (key, text) = ("id_token = ", fs_err::read_to_string(user.home().join("token")).unwrap());
+    let token = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    fs_err::write(user.home().join("bare"), token.trim_matches('"')).unwrap();
+    assert_eq!(user.run(&[&flags[..4], &["bare", "search"]].concat()).ok().stdout, "");
 }

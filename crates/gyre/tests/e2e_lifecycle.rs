@@ -6,7 +6,7 @@ use std::path::Path;
 use gyre_testkit::load::{new_then_old, old_then_new, text_then_text};
 use gyre_testkit::process::Program;
 use gyre_testkit::server::Deployed;
-use gyre_testkit::{Browser, Gyre, Load, Page, Server, ServerOptions, Site, TestApp, until};
+use gyre_testkit::{Browser, Gyre, Load, Server, ServerOptions, Site, TestApp, until};
 
 /// As many as the promise says.
 const REQUESTS: u64 = 100_000;
@@ -130,41 +130,12 @@ fn sign_in_by_code(server: Server) -> Server {
     let mut login = server.gyre.start(&["login", "--url", &server.url()]);
     let code = line_after(&mut login, "Copy your one-time code:");
     let page = line_after(&mut login, "...and open the authorization page in your browser:");
-    let mut browser = Browser::new(&server.url());
-    let mut shown = browser.open(&page);
     let token = server.admin_token();
-    for _ in 0..4 {
-        if !login.is_running() {
-            break;
-        }
-        let Some(next) = next_step(&mut browser, &shown, &code, &token) else { break };
-        shown = next;
-    }
+    let shown = Browser::new(&server.url()).approve(&page, &code, &token, || !login.is_running());
     let status = login.wait();
     assert!(status.success(), "{}\nthe last page: {}", login.output(), shown.text());
     assert!(login.output().contains("Device authorized!"), "{}", login.output());
     server
-}
-
-/// What a person does with the page they see: signs in, types the code, approves.
-fn next_step(browser: &mut Browser, shown: &Page, code: &str, token: &str) -> Option<Page> {
-    assert!(shown.answer.status < 400, "{} {}", shown.answer.status, shown.text());
-    let form = shown.forms().into_iter().find(|form| form.method.eq_ignore_ascii_case("post"));
-    let mut form = form.or_else(|| shown.forms().into_iter().next())?;
-    for field in form.fields.clone() {
-        let is_token = field.kind == "password" || field.name == "token";
-        if is_token {
-            form = form.fill(&field.name, token);
-        } else if field.kind == "text" && field.value.is_empty() {
-            form = form.fill(&field.name, code);
-        }
-    }
-    let approve =
-        form.fields.iter().find(|field| field.kind == "submit" && field.value == "approve");
-    if let Some(button) = approve.cloned() {
-        form = form.press(&button.name, &button.value);
-    }
-    Some(browser.submit(shown, &form))
 }
 
 /// The first line with something on it after the one that says `text`.

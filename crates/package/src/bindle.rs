@@ -9,6 +9,7 @@ mod groups;
 mod id;
 mod invoice;
 pub mod keys;
+pub mod login;
 pub mod search;
 mod sign;
 pub mod standalone;

@@ -123,6 +123,48 @@ impl Browser {
         }
     }
 
+    /// Lets a device in at the page that it names, as a person does: signs in by the token, types the code, approves; until the
+    /// device says that it is done, or nothing is left to be done. The last page then.
+    #[track_caller]
+    pub fn approve(
+        &mut self,
+        url: &str,
+        code: &str,
+        token: &str,
+        mut is_done: impl FnMut() -> bool,
+    ) -> Page {
+        let mut shown = self.open(url);
+        for _ in 0..4 {
+            if is_done() {
+                break;
+            }
+            let Some(next) = self.next_step(&shown, code, token) else { break };
+            shown = next;
+        }
+        shown
+    }
+
+    #[track_caller]
+    fn next_step(&mut self, shown: &Page, code: &str, token: &str) -> Option<Page> {
+        assert!(shown.answer.status < 400, "{} {}", shown.answer.status, shown.text());
+        let form = shown.forms().into_iter().find(|form| form.method.eq_ignore_ascii_case("post"));
+        let mut form = form.or_else(|| shown.forms().into_iter().next())?;
+        for field in form.fields.clone() {
+            let is_token = field.kind == "password" || field.name == "token";
+            if is_token {
+                form = form.fill(&field.name, token);
+            } else if field.kind == "text" && field.value.is_empty() {
+                form = form.fill(&field.name, code);
+            }
+        }
+        let approve =
+            form.fields.iter().find(|field| field.kind == "submit" && field.value == "approve");
+        if let Some(button) = approve.cloned() {
+            form = form.press(&button.name, &button.value);
+        }
+        Some(self.submit(shown, &form))
+    }
+
     #[track_caller]
     fn follow(&mut self, method: Method, path: &str, body: String) -> Page {
         let (mut method, mut path, mut body) = (method, path.to_owned(), body);

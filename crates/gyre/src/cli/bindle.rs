@@ -170,6 +170,8 @@ pub(crate) enum BindleCommand {
     Package(BindlePackageArgs),
     /// Keys to sign with, and keys to believe
     Keys(BindleKeysArgs),
+    /// Sign in to a server by a code
+    Login(BindleLoginArgs),
 }
 
 #[derive(Debug, Args)]
@@ -383,6 +385,13 @@ pub(crate) struct BindlePackageArgs {
     /// Where to put the archive
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) export_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindleLoginArgs {
+    /// Who says who you are, if the server leaves one the choice
+    #[arg(default_value = "default")]
+    pub(crate) provider: String,
 }
 
 #[derive(Debug, Args)]

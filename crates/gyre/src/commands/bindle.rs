@@ -6,7 +6,7 @@ use std::{
     io::Read as _,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +16,7 @@ use gyre_package::{
         BindleId, Invoice, Label, Role, SecretKey,
         client::{Client, ClientError, Credentials},
         keys::{Keyring, PublicKey, SecretKeys},
+        login::{Login, Poll},
         media_type,
         search::{Matches, Query},
         standalone::{Standalone, Writer},
@@ -36,6 +37,9 @@ use crate::{
 
 /// Where a Bindle server is if nothing else is said.
 const DEFAULT_SERVER: &str = "http://localhost:8080/v1/";
+
+/// Where a login is kept, beside the keys, as the `bindle` client does.
+const TOKEN_FILE: &str = ".token";
 
 /// What to do about signatures that are not good enough.
 const NOT_BELIEVED: &str = "believe the server's keys with `gyre bindle keys fetch`, or a signer's with `gyre bindle keys add`; \
@@ -65,7 +69,10 @@ pub(crate) fn run(args: BindleArgs) -> Result<ExitCode> {
 }
 
 async fn with_server(args: &BindleServerArgs, command: BindleCommand) -> Result<()> {
-    let client = client(args)?;
+    if let BindleCommand::Login(login) = command {
+        return sign_in(args, &login.provider).await;
+    }
+    let client = client(args).await?;
     match command {
         BindleCommand::Info(info) => {
             let invoice = fetch(args, &client, &info.bindle.id, info.yanked).await?;
@@ -143,7 +150,8 @@ async fn with_server(args: &BindleServerArgs, command: BindleCommand) -> Result<
         | BindleCommand::SignInvoice(_)
         | BindleCommand::Package(_)
         | BindleCommand::Prepare(_)
-        | BindleCommand::Keys(_) => unreachable!("they need no server"),
+        | BindleCommand::Keys(_)
+        | BindleCommand::Login(_) => unreachable!("they have been done"),
     }
     Ok(())
 }
@@ -166,8 +174,8 @@ async fn send(client: &Client, bindle: &Standalone) -> Result<()> {
     Ok(())
 }
 
-fn client(args: &BindleServerArgs) -> Result<Client> {
-    let sign_in = if args.server.is_none() { config::load()? } else { None };
+async fn client(args: &BindleServerArgs) -> Result<Client> {
+    let kept = if args.server.is_none() { config::load()? } else { None };
     // The names of these variables in Spin; those of the `bindle` client are the flags' own.
     let user = args.http_user.clone().or_else(|| std::env::var("BINDLE_USERNAME").ok());
     let password = args.http_password.clone().or_else(|| std::env::var("BINDLE_PASSWORD").ok());
@@ -176,20 +184,75 @@ fn client(args: &BindleServerArgs) -> Result<Client> {
             Credentials::Password { user, password: password.into() }
         }
         (_, _, Some(file)) => {
-            let token: Secret<String> = fs_err::read_to_string(file)?.trim().to_owned().into();
-            Credentials::Token(token)
+            let text = fs_err::read_to_string(file)?;
+            Credentials::Token(match Login::from_toml(&text) {
+                Some(login) => in_time(login, file, args.insecure).await?,
+                None => text.trim().to_owned().into(),
+            })
         }
         _ => Credentials::None,
     };
-    let (address, credentials) = match (&args.server, sign_in, given) {
-        (Some(server), _, given) => (server.clone(), given),
-        (None, Some(sign_in), Credentials::None) => {
-            let address = format!("{}/api/registry/", sign_in.url.trim_end_matches('/'));
-            (address, Credentials::Token(sign_in.token.into()))
+    if let (Some(kept), Credentials::None) = (kept, &given) {
+        let address = format!("{}/api/registry/", kept.url.trim_end_matches('/'));
+        return Ok(Client::new(&address, Credentials::Token(kept.token.into()), args.insecure)?);
+    }
+    let client = Client::new(address(args), given.clone(), args.insecure)?;
+    // What `login` keeps is shown to no other server than the one that it is of.
+    let file = folder()?.join(TOKEN_FILE);
+    if matches!(given, Credentials::None)
+        && file.is_file()
+        && let Some(login) = Login::from_toml(&fs_err::read_to_string(&file)?)
+        && login.is_of(client.address())
+    {
+        let token = in_time(login, &file, args.insecure).await?;
+        return Ok(client.with_credentials(Credentials::Token(token)));
+    }
+    Ok(client)
+}
+
+fn address(args: &BindleServerArgs) -> &str {
+    args.server.as_deref().unwrap_or(DEFAULT_SERVER)
+}
+
+/// The token of a login, which is renewed if it is about to end.
+async fn in_time(login: Login, file: &Path, is_insecure: bool) -> Result<Secret<String>> {
+    if !login.is_ending(now()) {
+        return Ok(login.token());
+    }
+    let again = || Hinted("sign in again with `gyre bindle login`".to_owned());
+    let login = login.renewed(is_insecure).await.with_context(again)?;
+    login.write(file)?;
+    Ok(login.token())
+}
+
+/// `gyre bindle login`.
+async fn sign_in(args: &BindleServerArgs, provider: &str) -> Result<()> {
+    let client = Client::new(address(args), Credentials::None, args.insecure)?;
+    let pending = client.begin_login(provider).await.context("cannot sign in")?;
+    printer::data(format_args!(
+        "Open this URL in your browser:\n{}\nand then enter the code when prompted: {}",
+        printer::inert(&pending.verification_uri),
+        printer::inert(&pending.user_code)
+    ));
+    let mut interval = pending.interval();
+    let end = tokio::time::Instant::now() + pending.life();
+    while tokio::time::Instant::now() < end {
+        tokio::time::sleep(interval).await;
+        match client.poll_login(&pending).await? {
+            Poll::Pending => {}
+            Poll::SlowDown => interval += Duration::from_secs(5),
+            Poll::Approved(login) => {
+                let file = match &args.token_file {
+                    Some(file) => file.clone(),
+                    None => folder()?.join(TOKEN_FILE),
+                };
+                login.write(&file)?;
+                printer::data("Login successful");
+                return Ok(());
+            }
         }
-        (None, _, given) => (DEFAULT_SERVER.to_owned(), given),
-    };
-    Ok(Client::new(&address, credentials, args.insecure)?)
+    }
+    bail!("the code has expired; `gyre bindle login` gives a new one");
 }
 
 /// An invoice that is believed.
@@ -410,7 +473,7 @@ fn print_keys(args: &BindleKeysPrintArgs) -> Result<()> {
 async fn fetch_keys(server: &BindleServerArgs, args: BindleKeysFetchArgs) -> Result<()> {
     let client = match &args.key_server {
         Some(address) => Client::new(address, Credentials::None, server.insecure)?,
-        None => client(server)?,
+        None => client(server).await?,
     };
     let keys = client.keys().await.map_err(|error| match error {
         ClientError::NotFound(_) => anyhow::anyhow!("{} gives out no keys", client.address()),

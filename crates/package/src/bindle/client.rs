@@ -66,6 +66,9 @@ pub enum ClientError {
     /// The credentials are not good enough.
     #[error("the server asks for other credentials: {0}")]
     Unauthorized(String),
+    /// A login that came to nothing.
+    #[error("the login has failed: {0}")]
+    Login(String),
     /// Anything else that it said.
     #[error("the server answered {status}: {message}")]
     Refused {
@@ -121,6 +124,7 @@ pub struct Client {
     base: Url,
     http: reqwest::Client,
     credentials: Credentials,
+    is_insecure: bool,
 }
 
 impl Client {
@@ -145,12 +149,22 @@ impl Client {
             .danger_accept_invalid_certs(is_insecure)
             .read_timeout(ANSWER_TIME)
             .build()?;
-        Ok(Self { base, http, credentials })
+        Ok(Self { base, http, credentials, is_insecure })
     }
 
     /// The address.
     pub fn address(&self) -> &Url {
         &self.base
+    }
+
+    /// The same server, asked as somebody.
+    #[must_use]
+    pub fn with_credentials(self, credentials: Credentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    pub(super) fn is_insecure(&self) -> bool {
+        self.is_insecure
     }
 
     /// An invoice.
@@ -329,7 +343,7 @@ impl Client {
         Ok(writer.finish()?)
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path()));
         let request = self.http.request(method, url).header(header::ACCEPT, TOML_MEDIA_TYPE);
@@ -344,7 +358,10 @@ impl Client {
 }
 
 /// The response if it is a success, else what the server said of `what`.
-async fn success(response: Response, what: impl Fn() -> String) -> Result<Response, ClientError> {
+pub(super) async fn success(
+    response: Response,
+    what: impl Fn() -> String,
+) -> Result<Response, ClientError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -360,13 +377,13 @@ async fn success(response: Response, what: impl Fn() -> String) -> Result<Respon
     })
 }
 
-async fn parse<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
+pub(super) async fn parse<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
     // A page of a search has many invoices.
     let text = text(response, limits::INVOICE_BYTES * 16).await?;
     toml::from_str(&text).map_err(ClientError::Malformed)
 }
 
-async fn text(mut response: Response, limit: u64) -> Result<String, ClientError> {
+pub(super) async fn text(mut response: Response, limit: u64) -> Result<String, ClientError> {
     let mut bytes = Vec::new();
     while let Some(piece) = response.chunk().await? {
         if bytes.len() as u64 + piece.len() as u64 > limit {

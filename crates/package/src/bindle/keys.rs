@@ -218,7 +218,7 @@ fn read(path: &Path) -> Result<Option<String>, KeysError> {
     }
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), KeysError> {
+pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), KeysError> {
     use std::{io::Write as _, os::unix::fs::PermissionsExt as _};
 
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

@@ -2,12 +2,18 @@
 
 use axum::Router;
 use gyre_model::Digest;
-use gyre_package::bindle::{
-    BindleId, Conditions, Invoice, Label, Parcel, Role, SecretKey, Strategy,
-    keys::{Keyring, PublicKey},
+use gyre_package::{
+    bindle::{
+        BindleId, Conditions, Invoice, Label, Parcel, Role, SecretKey, Strategy, application,
+        client::{Client, ClientError, Credentials},
+        keys::{Keyring, PublicKey},
+        login::{Login, PendingLogin, Poll},
+    },
+    load::{LoadOptions, from_manifest},
 };
 
 use crate::{
+    client::serve,
     http::{Answer, Call, app, call, delete, get, post},
     support::{Platform, platform},
 };
@@ -374,4 +380,92 @@ async fn a_sign_in_that_makes_no_sense_is_refused() {
     assert_eq!(error(&[grant, code, ("client_id", "other")]).await, "expired_token");
     platform.control.decide_login(&platform.admin, &login.user_code, false).await.unwrap();
     assert_eq!(error(&[grant, code, ("client_id", "bindle")]).await, "access_denied");
+}
+
+#[tokio::test]
+async fn our_client_signs_in_and_renews_its_login() {
+    let platform = platform().await;
+    let (url, server) = serve(&platform).await;
+    let base = format!("{url}/v1");
+    let nobody = Client::new(&base, Credentials::None, false).unwrap();
+    assert!(nobody.begin_login("default").await.is_ok());
+    // The platform of the tests says that it is elsewhere.
+    let begun = get("/v1/login?provider=x").send(&app(&platform)).await.text();
+    let begun = begun.replace(&format!("http://{}", crate::http::host()), &url);
+    let pending: PendingLogin = toml::from_str(&begun).unwrap();
+    assert!(matches!(nobody.poll_login(&pending).await.unwrap(), Poll::Pending));
+    assert!(matches!(nobody.poll_login(&pending).await.unwrap(), Poll::SlowDown));
+    platform.control.decide_login(&platform.admin, &pending.user_code, true).await.unwrap();
+    let Poll::Approved(login) = nobody.poll_login(&pending).await.unwrap() else { panic!() };
+    assert!(login.is_of(nobody.address()));
+    let spent = nobody.poll_login(&pending).await.unwrap_err();
+    assert_eq!(spent.to_string(), "the login has failed: the code has expired");
+
+    let search = async |login: &Login| {
+        let client = nobody.clone().with_credentials(Credentials::Token(login.token()));
+        client.search(&gyre_package::bindle::search::Query::default()).await
+    };
+    assert_eq!(search(&login).await.unwrap().total, 0);
+    let now = || u64::try_from(platform.clock.now().as_second()).unwrap();
+    assert!(!login.is_ending(now()));
+    platform.clock.advance(24 * 3600);
+    assert!(login.is_ending(now()));
+    assert!(matches!(search(&login).await.unwrap_err(), ClientError::Unauthorized(_)));
+    let renewed = login.renewed(false).await.unwrap();
+    assert!(renewed.is_of(nobody.address()) && !renewed.is_ending(now()));
+    assert_eq!(search(&renewed).await.unwrap().total, 0);
+    server.abort();
+}
+
+#[tokio::test]
+async fn an_application_comes_back_from_the_server_as_what_it_was() {
+    let platform = platform().await;
+    let (url, server) = serve(&platform).await;
+    let token = Credentials::Token(platform.admin_token.clone());
+    let client = Client::new(&format!("{url}/api/registry"), token, false).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs_err::create_dir_all(path("app/s")).unwrap();
+    let manifest = "spin_manifest_version = \"1\"\nname = \"old\"\nversion = \"1.2.3\"\n\
+        trigger = { type = \"http\", base = \"/\" }\n[[component]]\nid = \"a\"\nsource = \"a.wasm\"\n\
+        files = [\"s/*\"]\ntrigger = { route = \"/...\" }\n";
+    fs_err::write(path("app/spin.toml"), manifest).unwrap();
+    fs_err::write(path("app/a.wasm"), "code").unwrap();
+    fs_err::write(path("app/s/empty"), "").unwrap();
+    fs_err::write(path("app/s/a \u{fc}.txt"), "x").unwrap();
+    let make = async |work: &str, into: &str| {
+        let options = LoadOptions::new(&path(work), path("cache"));
+        let app = from_manifest(&path("app/spin.toml"), options).await.unwrap();
+        application::write(&app, None, &path(into)).unwrap()
+    };
+    let bindle = make("work", "bindles").await;
+    let sent = std::sync::Mutex::new(0);
+    let absent = client.push(&bindle, |_| *sent.lock().unwrap() += 1).await.unwrap();
+    assert_eq!((absent.len(), *sent.lock().unwrap()), (0, 4));
+    assert!(client.push(&bindle, |_| panic!("all is there")).await.unwrap().is_empty());
+
+    let id: BindleId = "old/1.2.3".parse().unwrap();
+    let invoice = client.invoice(&id, false).await.unwrap();
+    let strategy: Strategy = "MultipleAttestationGreedy[Host]".parse().unwrap();
+    strategy.verify(&invoice, &client.keys().await.unwrap()).unwrap();
+    application::check(&invoice).unwrap();
+    // A parcel that is at hand and damaged is fetched again.
+    for _ in 0..2 {
+        let pulled = client.pull(invoice.clone(), &path("pulled"), |_| ()).await.unwrap();
+        assert!(pulled.verify().unwrap().is_empty());
+        let app = application::load(pulled.invoice(), &pulled, &path("apps")).unwrap();
+        let root = &app.mounts["a"][0].host;
+        assert_eq!(fs_err::read_to_string(root.join("s/a \u{fc}.txt")).unwrap(), "x");
+        assert_eq!(fs_err::read_to_string(root.join("s/empty")).unwrap(), "");
+        assert_eq!(fs_err::read(&app.wasm["a"].path).unwrap(), b"code");
+        let parcel = pulled.invoice().parcel.iter().find(|parcel| parcel.label.size == 1).unwrap();
+        fs_err::write(pulled.parcel(&parcel.label).unwrap(), "y").unwrap();
+    }
+
+    // The same name and version with something else in it.
+    fs_err::write(path("app/s/empty"), "no more").unwrap();
+    let other = make("work2", "bindles2").await;
+    let error = client.push(&other, |_| ()).await.unwrap_err();
+    assert!(matches!(error, ClientError::Different(_)), "{error}");
+    server.abort();
 }

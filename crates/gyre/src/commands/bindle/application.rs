@@ -83,7 +83,7 @@ pub(crate) async fn load(
     cache: &Path,
     work: &Path,
 ) -> Result<Application> {
-    let client = client(server)?;
+    let client = client(server).await?;
     let invoice = fetch(server, &client, id, false).await;
     let invoice = invoice.with_context(|| format!("cannot get the bindle {id}"))?;
     check(&invoice).with_context(|| format!("cannot run the bindle {id}"))?;
