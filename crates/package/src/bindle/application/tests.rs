@@ -182,6 +182,28 @@ async fn what_spins_manifest_cannot_say_is_in_a_locked_app() {
 }
 
 #[tokio::test]
+async fn dependencies_travel_apart_and_are_composed_where_they_arrive() {
+    let parent = wat::parse_str(r#"(component (import "foo" (instance)))"#).unwrap();
+    let dependency =
+        r#"(component (component $c) (instance $i (instantiate $c)) (export "foo" (instance $i)))"#;
+    let dependency = wat::parse_str(dependency).unwrap();
+    let folder = Folder::of_one("[component.a.dependencies]\nfoo = { path = \"foo.wasm\" }")
+        .write("app/a.wasm", parent)
+        .write("app/foo.wasm", &dependency);
+    let app = folder.load().await.unwrap();
+    let bindle = write_to(&app, &folder);
+    assert_eq!(kinds(bindle.invoice()), [oci::LOCKED_APP]);
+    let hex = Digest::of(&dependency).hex();
+    assert_eq!(bindle.invoice().label(&hex).unwrap().name, format!("{hex}.wasm"));
+    let back = load(bindle.invoice(), &bindle, &folder.path("apps")).unwrap();
+    let packed = pack(&app).unwrap();
+    let blobs = store(&packed, &folder.path("blobs"));
+    let by_artifact = artifact::load(&packed.manifest, &blobs, &folder.path("apps")).unwrap();
+    assert_eq!(back.wasm["a"].digest, by_artifact.wasm["a"].digest);
+    assert_ne!(back.wasm["a"].digest, app.wasm["a"].digest);
+}
+
+#[tokio::test]
 async fn an_application_without_a_whole_version_is_no_bindle() {
     let folder = old(&OLD.replace("1.2.3", "1.2"));
     let app = folder.load().await.unwrap();
