@@ -10,6 +10,7 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use gyre_model::{LogEntry, LogShape, LogSink, LogStream};
@@ -17,6 +18,15 @@ use gyre_model::{LogEntry, LogShape, LogSink, LogStream};
 /// Writes that may wait. A guest that prints faster than disk and terminal take waits for them, as it would under
 /// a shell; nothing is lost.
 const QUEUE: usize = 4096;
+
+/// How long output is gathered before it is written: to be woken for every line costs a guest more than printing it.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// The most bytes that are gathered.
+const WAITING_BYTES: usize = 1 << 20;
+
+/// The room for gathered bytes that a file keeps.
+const KEPT_BYTES: usize = 64 << 10;
 
 /// Where the output goes.
 #[derive(Debug, Clone, Default)]
@@ -115,34 +125,99 @@ fn file_name(component: &str, stream: LogStream) -> String {
 }
 
 fn write(config: &LocalLogConfig, entries: &Receiver<LogEntry>) {
-    let mut files: HashMap<String, Option<fs_err::File>> = HashMap::new();
-    while let Ok(entry) = entries.recv() {
-        if let Some(folder) = config.folder.as_ref().filter(|_| !entry.component.is_empty()) {
-            let name = file_name(&entry.component, entry.stream);
-            let file = files.entry(name).or_insert_with_key(|name| {
-                fs_err::OpenOptions::new().create(true).append(true).open(folder.join(name)).ok()
-            });
-            // A full disk must not end the application.
-            let is_written = file.as_mut().is_none_or(|file| file.write_all(&entry.bytes).is_ok());
-            if !is_written {
-                *file = None;
+    let mut outputs = Outputs { config, files: HashMap::new(), shown: None, waiting: 0 };
+    while let Ok(first) = entries.recv() {
+        std::thread::sleep(GATHER);
+        // At most what a queue holds, so that nobody waits for output that others keep adding to.
+        for entry in std::iter::once(first).chain(entries.try_iter().take(QUEUE)) {
+            outputs.add(&entry);
+            if outputs.waiting > WAITING_BYTES {
+                outputs.flush();
             }
         }
+        outputs.flush();
+    }
+}
+
+/// Where bytes wait that are written at the end of a batch.
+struct Outputs<'a> {
+    config: &'a LocalLogConfig,
+    files: HashMap<String, Output>,
+    shown: Option<Shown>,
+    /// Bytes that wait for files.
+    waiting: usize,
+}
+
+#[derive(Default)]
+struct Output {
+    /// Opened when it is first written to; opened again after it could not be.
+    file: Option<fs_err::File>,
+    bytes: Vec<u8>,
+}
+
+/// Bytes of one of our own standard streams.
+struct Shown {
+    is_data: bool,
+    bytes: Vec<u8>,
+}
+
+impl Outputs<'_> {
+    fn add(&mut self, entry: &LogEntry) {
+        if self.config.folder.is_some() && !entry.component.is_empty() {
+            let name = file_name(&entry.component, entry.stream);
+            self.files.entry(name).or_default().bytes.extend_from_slice(&entry.bytes);
+            self.waiting += entry.bytes.len();
+        }
         // What the host has to say about a failure is shown to whoever wants to see anything at all.
-        let is_shown = match (&config.follow, entry.stream) {
+        let is_shown = match (&self.config.follow, entry.stream) {
             (Follow::None, _) => false,
             (_, LogStream::Host) => true,
             (follow, _) => follow.shows(&entry.component),
         };
-        if is_shown {
-            let is_data = entry.stream == LogStream::Stdout
-                && config.program.as_deref() == Some(&*entry.component);
-            let mut out: Box<dyn std::io::Write> = if is_data {
-                Box::new(std::io::stdout().lock())
-            } else {
-                Box::new(std::io::stderr().lock())
-            };
-            let _ = out.write_all(&entry.bytes).and_then(|()| out.flush());
+        if !is_shown {
+            return;
+        }
+        let is_data = entry.stream == LogStream::Stdout
+            && self.config.program.as_deref() == Some(&*entry.component);
+        // The two streams may lead to one terminal: what was first stays first.
+        if self.shown.as_ref().is_some_and(|shown| shown.is_data != is_data) {
+            self.show();
+        }
+        let shown = self.shown.get_or_insert_with(|| Shown { is_data, bytes: Vec::new() });
+        shown.bytes.extend_from_slice(&entry.bytes);
+        if shown.bytes.len() > WAITING_BYTES {
+            self.show();
+        }
+    }
+
+    fn show(&mut self) {
+        let Some(Shown { is_data, bytes }) = self.shown.take() else { return };
+        let mut out: Box<dyn std::io::Write> = if is_data {
+            Box::new(std::io::stdout().lock())
+        } else {
+            Box::new(std::io::stderr().lock())
+        };
+        let _ = out.write_all(&bytes).and_then(|()| out.flush());
+    }
+
+    fn flush(&mut self) {
+        self.show();
+        self.waiting = 0;
+        let Some(folder) = &self.config.folder else { return };
+        for (name, Output { file, bytes }) in &mut self.files {
+            if bytes.is_empty() {
+                continue;
+            }
+            if file.is_none() {
+                let mut options = fs_err::OpenOptions::new();
+                *file = options.create(true).append(true).open(folder.join(name)).ok();
+            }
+            // A full disk must not end the application.
+            if file.as_mut().is_none_or(|file| file.write_all(bytes).is_err()) {
+                *file = None;
+            }
+            bytes.clear();
+            bytes.shrink_to(KEPT_BYTES);
         }
     }
 }
