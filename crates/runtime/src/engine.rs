@@ -27,8 +27,9 @@ use crate::{
     limiter,
 };
 
-/// How often guests are interrupted to look at their deadlines and to let others have their turn.
-pub(crate) const EPOCH: Duration = Duration::from_millis(10);
+/// How often guests are interrupted to look at their deadlines and to let others have their turn: what somebody else's
+/// endless loop may add to the time of a request.
+pub(crate) const EPOCH: Duration = Duration::from_millis(1);
 
 /// The stack that a guest's own code may use.
 const WASM_STACK_BYTES: usize = 512 << 10;

@@ -352,7 +352,8 @@ fn store_for(
     store.set_hostcall_fuel(context.limits.hostcall_bytes);
     store.set_epoch_deadline(1);
     let limit = context.limits.cpu_time;
-    // At each tick the guest yields, so that others on this core have their turn.
+    // At each tick the guest yields, so that others on this core have their turn: those that wait for a turn and,
+    // since it is woken only after the executor has looked at its sockets, those whose requests have come meanwhile.
     store.epoch_deadline_callback(move |store| {
         let state = &store.data().state;
         if let Some(limit) = limit
@@ -361,7 +362,7 @@ fn store_for(
             state.stop(Stop::Cpu(limit));
             return Ok(UpdateDeadline::Interrupt);
         }
-        Ok(UpdateDeadline::Yield(1))
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
     });
     store
 }
