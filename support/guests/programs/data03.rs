@@ -178,11 +178,9 @@ async fn sqlite_31() {
         matches!(&error, (0, sqlite::Error::Io(text)) if text == "UNIQUE constraint failed: a.k"),
         "{error:?}"
     );
-    let error = failure(
-        &connection,
-        "SELECT abs(column1) FROM (VALUES (1), (2), (-9223372036854775808))",
-    )
-    .await;
+    let error =
+        failure(&connection, "SELECT abs(column1) FROM (VALUES (1), (2), (-9223372036854775808))")
+            .await;
     assert!(
         matches!(&error, (2, sqlite::Error::Io(text)) if text == "integer overflow"),
         "{error:?}"
