@@ -14,7 +14,7 @@ use axum::{
     routing::get,
 };
 use futures::StreamExt as _;
-use gyre_control::{Actor, Error, bindles};
+use gyre_control::{Error, bindles};
 use gyre_package::{
     bindle::{BindleId, Invoice, InvoiceError, Label, search::Query},
     limits,
@@ -61,7 +61,7 @@ struct MessageBody {
 
 async fn create(State(state): State<ServerState>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let actor = actor(&state, &parts).await?;
+    let actor = caller::of_package_client(&state, &parts).await?;
     let body = read::all(body, limits::INVOICE_BYTES as usize).await?;
     let invoice = parse(&parts.headers, &body)?;
     let created = state.control.create_bindle(&actor, invoice).await?;
@@ -79,7 +79,7 @@ async fn read_one(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
-    let actor = actor(&state, &parts).await?;
+    let actor = caller::of_package_client(&state, &parts).await?;
     let control = &state.control;
     let Some((id, sha256)) = path.rsplit_once('@') else {
         let id = bindles::id(&path)?;
@@ -116,7 +116,7 @@ async fn send_parcel(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let actor = actor(&state, &parts).await?;
+    let actor = caller::of_package_client(&state, &parts).await?;
     let (id, sha256) = path.rsplit_once('@').unwrap_or((&path, ""));
     let id = bindles::id(id)?;
     let mut upload = state.control.begin_parcel(&actor, &id, sha256).await?;
@@ -141,14 +141,14 @@ async fn yank(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
-    let actor = actor(&state, &parts).await?;
+    let actor = caller::of_package_client(&state, &parts).await?;
     state.control.yank_bindle(&actor, &bindles::id(&path)?).await?;
     Ok(answer(&parts.headers, &MessageBody { message: "invoice yanked" }))
 }
 
 async fn search(State(state): State<ServerState>, request: Request) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
-    let actor = actor(&state, &parts).await?;
+    let actor = caller::of_package_client(&state, &parts).await?;
     let pairs: Vec<_> = parameters(&parts).collect();
     let pairs = pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
     let query = Query::from_parameters(pairs).map_err(|error| Refusal::query(&error))?;
@@ -162,7 +162,7 @@ async fn missing(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
-    let actor = actor(&state, &parts).await?;
+    let actor = caller::of_package_client(&state, &parts).await?;
     let id: BindleId = bindles::id(&path)?;
     let missing = state.control.missing_parcels(&actor, &id).await?;
     Ok(answer(&parts.headers, &MissingBody { missing }))
@@ -189,14 +189,6 @@ async fn other_method() -> Refusal {
     let error =
         Error::invalid("method_not_allowed", "the address exists, but not with this method");
     Refusal::with_status(error, StatusCode::METHOD_NOT_ALLOWED)
-}
-
-/// Whoever has the token, as a bearer's or as a password.
-async fn actor(state: &ServerState, parts: &Parts) -> Result<Actor, Refusal> {
-    let headers = &parts.headers;
-    let password = caller::basic_password(headers);
-    let token = caller::bearer(headers).or(password.as_deref()).unwrap_or_default();
-    Ok(state.control.authenticate(token, caller::address(&parts.extensions)).await?)
 }
 
 fn parameters(

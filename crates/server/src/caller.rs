@@ -26,6 +26,17 @@ impl FromRequestParts<ServerState> for Caller {
     }
 }
 
+/// Whoever has the token, as a bearer's or as a password with any user name: clients of packages know one or the other.
+pub(crate) async fn of_package_client(
+    state: &ServerState,
+    parts: &Parts,
+) -> Result<Actor, Failure> {
+    let headers = &parts.headers;
+    let password = basic_password(headers);
+    let token = bearer(headers).or(password.as_deref()).unwrap_or_default();
+    Ok(state.control.authenticate(token, address(&parts.extensions)).await?)
+}
+
 /// The client's address, where it is known.
 pub(crate) struct From(pub(crate) Option<IpAddr>);
 

@@ -22,7 +22,7 @@ use gyre_control::{Actor, Error, registry as domain};
 use http::{HeaderName, HeaderValue, Method, StatusCode, request::Parts};
 use percent_encoding::percent_decode_str;
 
-use crate::ServerState;
+use crate::{ServerState, caller};
 use path::Target;
 use refusal::Refusal;
 
@@ -61,7 +61,7 @@ async fn dispatch(state: ServerState, request: Request) -> Result<Response, Refu
     if matches!(target, Target::Token) {
         return sign_in::token(&state, &parts, body).await;
     }
-    let actor = sign_in::actor(&state, &parts).await?;
+    let actor = caller::of_package_client(&state, &parts).await?;
     let method = parts.method.clone();
     let call = Call { state, actor, parts };
     match (&target, method) {

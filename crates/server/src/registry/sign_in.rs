@@ -7,7 +7,6 @@ use axum::{
     extract::Request,
     response::{IntoResponse as _, Response},
 };
-use gyre_control::Actor;
 use gyre_model::Connection;
 use http::{HeaderValue, Method, header, request::Parts};
 use serde_json::json;
@@ -19,14 +18,6 @@ use crate::{ServerState, caller, read};
 const TOKEN_LIFE: u32 = 300;
 /// The largest form.
 const FORM_BYTES: usize = 16 << 10;
-
-pub(super) async fn actor(state: &ServerState, parts: &Parts) -> Result<Actor, Refusal> {
-    let headers = &parts.headers;
-    let password = caller::basic_password(headers);
-    let token = caller::bearer(headers).or(password.as_deref()).unwrap_or_default();
-    let from = caller::address(&parts.extensions);
-    Ok(state.control.authenticate(token, from).await?)
-}
 
 /// Where to get a token, at the address by which the client came.
 pub(super) fn challenge(state: &ServerState, request: &Request) -> Option<HeaderValue> {
