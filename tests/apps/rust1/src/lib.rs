@@ -35,7 +35,7 @@ impl InboundHttp for App {
 
 impl InboundRedis for App {
     fn handle_message(_: Vec<u8>) -> Result<(), inbound_redis::Error> {
-        unimplemented!("it is called for requests")
+        Err(inbound_redis::Error::Error)
     }
 }
 
